@@ -1,0 +1,34 @@
+"""Turn labelled task datasets into instruction-tuning mixtures, with whole tasks held out.
+
+>>> import taskmix
+>>> catalog = taskmix.load_catalog()
+>>> next(taskmix.preview("review-sentiment", catalog=catalog)).template
+'overall-verdict'
+"""
+
+import importlib
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from taskmix.errors import TaskmixError
+
+if TYPE_CHECKING:
+    from taskmix.building import build
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.previewing import preview
+
+__version__ = metadata.version("taskmix")
+__all__ = ["TaskmixError", "build", "load_catalog", "preview"]
+
+_HOMES = {
+    "build": "taskmix.building",
+    "load_catalog": "taskmix.catalog.loading",
+    "preview": "taskmix.previewing",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a function when it is first used: `mix --help` needs none of what they need."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'taskmix' has no attribute {name!r}")

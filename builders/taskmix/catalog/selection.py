@@ -1,0 +1,71 @@
+"""Which tasks a mixture means by its names, clusters and globs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from taskmix.catalog.loading import Catalog, CatalogTask
+from taskmix.catalog.models import LicensesSpec
+from taskmix.errors import CatalogError, nearest
+from taskmix.text import quoted
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The tasks of a mixture in name order, and those that its licence rule leaves out."""
+
+    tasks: Mapping[str, CatalogTask]
+    refused: Mapping[str, str]
+
+
+def select(catalog: Catalog, mixture: str) -> Selection:
+    """Return the tasks that a mixture's `tasks` and `licenses` name.
+
+    Raises:
+        CatalogError: an entry matches nothing, or a task named outright has a refused licence.
+    """
+    _, spec = catalog.mixture(mixture)
+    chosen: dict[str, CatalogTask] = {}
+    refused: dict[str, str] = {}
+    for index, entry in enumerate(spec.selectors):
+        where = catalog.where("mixtures", mixture, "tasks", index)
+        for name in _match(catalog.tasks, entry, where):
+            licence = _refused_licence(catalog.tasks[name], spec.licenses)
+            if licence is None:
+                chosen[name] = catalog.tasks[name]
+            elif name == entry:
+                raise CatalogError(
+                    f"the task {quoted(name)} has the licence {quoted(licence)}, which this mixture refuses",
+                    where=where,
+                    hint="take it out of `tasks`, or change `licenses`",
+                )
+            else:
+                refused[name] = licence
+    if not chosen:
+        raise CatalogError("no task is left", where=catalog.where("mixtures", mixture, "tasks"), hint="see `licenses`")
+    return Selection(dict(sorted(chosen.items())), dict(sorted(refused.items())))
+
+
+def _match(tasks: Mapping[str, CatalogTask], entry: str, where: str) -> Iterable[str]:
+    if entry.startswith("cluster:"):
+        cluster = entry.removeprefix("cluster:")
+        found = [name for name, task in tasks.items() if task.spec.cluster == cluster]
+        hint = nearest(cluster, (task.spec.cluster for task in tasks.values()))
+    elif any(character in entry for character in "*?["):
+        found = [name for name in tasks if fnmatchcase(name, entry)]
+        hint = "the pattern matches no task: `mix list` shows them"
+    else:
+        found, hint = [name for name in tasks if name == entry], nearest(entry, tasks)
+    if not found:
+        raise CatalogError(f"no task matches {quoted(entry)}", where=where, hint=hint)
+    return found
+
+
+def _refused_licence(task: CatalogTask, rule: LicensesSpec | None) -> str | None:
+    """Return the first licence of a task that the rule refuses."""
+    licences = [task.spec.license] if isinstance(task.spec.license, str) else task.spec.license
+    if rule is None:
+        return None
+    if rule.deny is not None:
+        return next((licence for licence in licences if licence in rule.deny), None)
+    return next((licence for licence in licences if licence not in (rule.allow or ())), None)

@@ -1,0 +1,188 @@
+"""The commands: each parses its arguments, calls one function and prints what it gives."""
+
+import json
+from pathlib import Path
+
+import click
+
+from taskmix.cli.params import (
+    MixtureName,
+    TaskName,
+    catalog_option,
+    exits,
+    json_option,
+    mirror_option,
+    seed_option,
+)
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+class _Group(click.Group):
+    """A group whose commands turn understood failures into messages, and whose unknown names into suggestions."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with exits():
+            return super().invoke(ctx)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="taskmix", prog_name="mix")
+def main() -> None:
+    """Turn labelled task datasets into instruction-tuning mixtures.
+
+    Whole tasks are held out, so that what a model does on unseen tasks is measured.
+    """
+
+
+@main.command(epilog="Example: mix build starter --out mixtures/starter")
+@click.argument("mixture", type=MixtureName(), required=False)
+@catalog_option
+@mirror_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: mixtures/MIXTURE]")
+@seed_option
+@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads that render.")
+@json_option
+def build(
+    mixture: str | None,
+    catalog: Path | None,
+    mirror: Path | None,
+    out: Path | None,
+    seed: int | None,
+    limit: int | None,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Build MIXTURE, or the catalog's default mixture, into a folder.
+
+    The folder appears whole or not at all, and its bytes depend only on what mix.lock.json names.
+    """
+    from taskmix.building import build as run
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display
+    from taskmix.cli.progress import progress
+
+    with progress() as reporters:
+        built = run(
+            load_catalog(catalog),
+            mixture,
+            out=out,
+            mirror=mirror,
+            seed=seed,
+            limit=limit,
+            workers=workers,
+            reporters=reporters,
+        )
+    click.echo(json.dumps(built.lock, ensure_ascii=False) if as_json else display.built(built), nl=as_json)
+
+
+@main.command("list", epilog="Example: mix list --kind question-answering")
+@catalog_option
+@click.option("--kind", help="Only tasks of this kind.")
+@click.option("--cluster", help="Only tasks of this cluster.")
+@click.option("--language", help="Only tasks in this language.")
+@click.option("--license", "licence", help="Only tasks under this licence.")
+@json_option
+def list_(
+    catalog: Path | None,
+    kind: str | None,
+    cluster: str | None,
+    language: str | None,
+    licence: str | None,
+    as_json: bool,
+) -> None:
+    """List the tasks and mixtures of the catalog."""
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display, queries
+
+    loaded = load_catalog(catalog)
+    tasks = queries.find_tasks(loaded, kind, cluster, language, licence)
+    if as_json:
+        click.echo(json.dumps(queries.listing(loaded, tasks), ensure_ascii=False))
+    else:
+        click.echo(display.listing(loaded, tasks), nl=False)
+
+
+@main.command(epilog="Example: mix show review-sentiment/pick-a-letter")
+@click.argument("name")
+@catalog_option
+@mirror_option
+@json_option
+def show(name: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
+    """Show a task, a mixture, or a template (TASK/TEMPLATE)."""
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display, queries
+
+    found = queries.describe(load_catalog(catalog), name, mirror)
+    click.echo(json.dumps(found, ensure_ascii=False) if as_json else display.described(found), nl=as_json)
+
+
+@main.command(epilog="Example: mix preview review-sentiment --rows 2")
+@click.argument("task", type=TaskName())
+@catalog_option
+@mirror_option
+@click.option("--template", help="Only this template.")
+@click.option("--rows", type=click.IntRange(1), default=1, show_default=True, help="Rows a template.")
+@click.option("--split", type=click.Choice(["train", "validation"]), help="Split to draw from.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other seeds, other rows.")
+@json_option
+def preview(
+    task: str,
+    catalog: Path | None,
+    mirror: Path | None,
+    template: str | None,
+    rows: int,
+    split: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Render real rows of TASK under its templates, with what comes from the data highlighted."""
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display
+    from taskmix.previewing import preview as run
+
+    options = {"template": template, "rows": rows, "split": split, "seed": seed, "mirror": mirror}
+    for each in run(task, catalog=load_catalog(catalog), **options):  # type: ignore[arg-type]
+        click.echo(display.preview_json(each) if as_json else display.preview(each))
+
+
+@main.command(epilog="Example: mix verify mixtures/starter")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@json_option
+def verify(folder: Path, as_json: bool) -> None:
+    """Hash every file of the mixture in DIR again, and compare with its lock."""
+    from taskmix.output.lock import verify as run
+
+    lock = run(folder)
+    files, rows = len(lock["outputs"]), sum(split["rows"] for split in lock["splits"].values())
+    if as_json:
+        click.echo(json.dumps({"ok": True, "files": files, "rows": rows}))
+    else:
+        click.echo(f"{folder}: {files} files and {rows:,} rows are what the lock says")
+
+
+@main.command(epilog="Example: mix init my-project && cd my-project && mix build")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+def init(folder: Path) -> None:
+    """Make a new project in DIR: a catalog, a task with its data and templates. It builds at once."""
+    from taskmix.project import create
+
+    for path in create(folder):
+        click.echo(f"created {path}")
+    click.echo(f"\nNow: cd {folder} && mix build")
+
+
+@main.command(epilog='Example: eval "$(mix completion bash)"')
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print the script that completes commands, options and names in SHELL."""
+    from click.shell_completion import get_completion_class
+
+    for name in ("mix", "taskmix"):
+        found = get_completion_class(shell)
+        assert found is not None, shell
+        click.echo(found(main, {}, name, f"_{name.upper()}_COMPLETE").source())

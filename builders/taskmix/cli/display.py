@@ -1,0 +1,144 @@
+"""How results look on a terminal. Text from data and catalogs is shown with its control characters spelled out."""
+
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from taskmix.building import Built
+from taskmix.catalog.loading import Catalog, CatalogTask
+from taskmix.cli.queries import Json
+from taskmix.previewing import END, START, Preview
+from taskmix.text import visible
+
+
+def _print(*parts: Table | Text | str) -> str:
+    """Return rich output as text, in colour where stdout shows it."""
+    target = Console()
+    width = target.width if target.is_terminal else max(100, shutil.get_terminal_size().columns)
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=target.is_terminal, color_system="standard", highlight=False
+    )
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part, markup=False, soft_wrap=isinstance(part, Text | str))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], title: str = "") -> Table:
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, justify in head:
+        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    return table
+
+
+def built(result: Built) -> str:
+    """Return the table at the end of a build."""
+    head = [
+        ("task", ""),
+        ("cluster", ""),
+        ("split", ""),
+        ("rows", "right"),
+        ("templates", "right"),
+        ("share", "right"),
+        ("prompt", "right"),
+        ("completion", "right"),
+    ]
+    rows = [
+        (
+            part.task,
+            part.cluster,
+            part.split,
+            f"{part.rows:,}",
+            str(part.templates),
+            f"{part.share:.1%}",
+            f"{part.prompt_chars:,.0f}",
+            f"{part.completion_chars:,.0f}",
+        )
+        for part in result.parts
+    ]
+    size = sum(output["bytes"] for output in result.lock["outputs"].values())
+    end = f"{result.out}: {result.rows:,} rows, {size / 1e6:,.1f} MB; lengths are mean characters"
+    return _print(_table(head, rows), Text(f"\n{end}"))
+
+
+def listing(catalog: Catalog, tasks: Sequence[CatalogTask]) -> str:
+    """Return the tasks and mixtures of a catalog as tables."""
+    head = [(name, "") for name in ("task", "kind", "cluster", "language", "licence", "source")]
+    rows = [
+        (
+            task.name,
+            task.spec.kind,
+            task.spec.cluster,
+            _listed(task.spec.language),
+            _listed(task.spec.license),
+            task.spec.source.hub or str(task.spec.source.path),
+        )
+        for task in tasks
+    ]
+    names = [
+        (f"{name} (default)" if name == catalog.default_mixture else name, spec.description or "")
+        for name, spec in catalog.mixtures.items()
+    ]
+    parts: list[Table | Text] = [_table(head, rows)]
+    if names:
+        parts += [Text(""), _table([("mixture", ""), ("", "")], names)]
+    return _print(*parts)
+
+
+def described(found: Json) -> str:
+    """Return what `mix show` found, a line or block for each field."""
+    lines = Text()
+    for name, value in found.items():
+        if value is None or value == [] or value == {}:
+            continue
+        lines.append(f"{name.replace('_', ' ')}: ", style="bold")
+        text = value if isinstance(value, str) else _flat(value)
+        lines.append("\n  " + visible(text).replace("\n", "\n  ") if "\n" in text else visible(text))
+        lines.append("\n")
+    return _print(lines)
+
+
+def preview(example: Preview) -> str:
+    """Return a rendered example, what comes from the data in colour."""
+    shown = Text(f"── {example.task} / {example.template} ({example.style}), ", style="dim")
+    shown.append(f"{example.source_split} row {example.source_row} ──\n")
+    for turn in example.messages:
+        shown.append(f"{turn['role']}: ", style="bold")
+        shown.append(visible(turn["content"]) + "\n")
+    if not example.messages:
+        shown.append_text(_highlighted(example.marked[0], "cyan"))
+        shown.append_text(_highlighted(example.marked[1], "green"))
+        shown.append("\n")
+    return _print(shown)
+
+
+def preview_json(example: Preview) -> str:
+    """Return a rendered example as one line of JSON."""
+    fields = dataclasses.asdict(example)
+    del fields["marked"]
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _highlighted(marked: str, colour: str) -> Text:
+    shown = Text(style="" if colour == "cyan" else "bold")
+    for piece in marked.split(START):
+        inside, end, after = piece.partition(END)
+        shown.append(visible(inside), style=colour if end else "")
+        shown.append(visible(after))
+    return shown
+
+
+def _flat(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) and all(isinstance(v, str) for v in value) else json.dumps(value, ensure_ascii=False)
+
+
+def _listed(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(value)

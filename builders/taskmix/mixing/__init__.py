@@ -1,0 +1,1 @@
+"""What a mixture is made of: holdout, sampling, which row takes which template."""

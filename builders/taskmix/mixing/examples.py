@@ -1,0 +1,93 @@
+"""From planned rows to rendered examples, a bounded number at a time."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import polars as pl
+
+from taskmix import hashing
+from taskmix.sources.opening import SOURCE_ROW
+from taskmix.tasks.opening import Split, Task
+from taskmix.templates.files import Template
+from taskmix.templates.render import ALTERNATIVES, DRAW, Alternatives, render
+
+Progress = Callable[[str, int], None]
+Job = Callable[[], pl.DataFrame]
+
+
+def no_progress(task: str, rows: int) -> None:
+    """Report nothing."""
+
+
+def jobs(
+    task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame, seed: int, *, evaluation: bool
+) -> Iterator[Job]:
+    """Yield the work of rendering planned rows, cut into pieces that do not depend on each other.
+
+    Each gives a frame with `source_row`, `template` (index), `template_name`, `style`, `prompt`, `instruction`,
+    `input`, `output`, and in evaluation `choices`, `answer`, `references` (null otherwise). Conversations give
+    `messages` instead of the texts.
+    """
+    names = frozenset().union(*(template.names for template in templates))
+    if evaluation:
+        names |= {"label", "choices", *(task.kind.answer or ())} & task.kind.names
+    if task.kind.name == "conversation":
+        names |= {"messages"}
+    wanted = rows.select(SOURCE_ROW).unique().sort(SOURCE_ROW)
+    for batch in task.rows(split, wanted, names):
+        chosen = batch.join(rows, on=SOURCE_ROW, how="inner", maintain_order="left_right")
+        if not templates:
+            yield lambda chosen=chosen: _conversations(chosen)  # type: ignore[misc]
+        for index, template in enumerate(templates):
+            mine = chosen.filter(pl.col("template") == index)
+            if len(mine):
+                yield lambda mine=mine, template=template: _render(  # type: ignore[misc]
+                    task, split, template, mine, seed, evaluation=evaluation
+                )
+
+
+def examples(
+    task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame, seed: int, *, evaluation: bool
+) -> Iterator[pl.DataFrame]:
+    """Yield what the jobs give, one after the other."""
+    for job in jobs(task, split, templates, rows, seed, evaluation=evaluation):
+        yield job()
+
+
+def _render(
+    task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int, *, evaluation: bool
+) -> pl.DataFrame:
+    """Render one template on rows of one task."""
+    key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
+    drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
+    rule = Alternatives(task.kind.labelled == "label" and not task.view.multi_label, task.kind.answer)
+    rendered = render(drawn, template, task.name, rule if evaluation else None)
+    if not evaluation:
+        rendered = rendered.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in ALTERNATIVES.items())
+    return rendered.with_columns(
+        rows[SOURCE_ROW],
+        rows["template"],
+        pl.lit(template.name).alias("template_name"),
+        pl.lit(template.style).alias("style"),
+        prompt(template),
+        pl.lit(template.ending).alias("ending"),
+    )
+
+
+def prompt(template: Template) -> pl.Expr:
+    """Return the expression of the prompt: instruction, separator, input, ending; an empty part is left out."""
+    instruction, given = pl.col("instruction"), pl.col("input")
+    both = (instruction != "") & (given != "")
+    between = pl.when(both).then(pl.lit(template.separator)).otherwise(pl.lit(""))
+    return pl.concat_str(instruction, between, given, pl.lit(template.ending)).alias("prompt")
+
+
+def _conversations(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return conversations as examples: nothing is rendered."""
+    return rows.select(
+        pl.col("messages"),
+        *(pl.lit(None, dtype).alias(name) for name, dtype in ALTERNATIVES.items()),
+        pl.col(SOURCE_ROW),
+        pl.col("template"),
+        pl.lit("conversation").alias("template_name"),
+        pl.lit("zero-shot").alias("style"),
+    )

@@ -1,0 +1,81 @@
+"""Which tasks train, which are held out, and which must appear nowhere."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from taskmix.catalog.loading import Catalog, CatalogTask
+from taskmix.errors import CatalogError, nearest
+from taskmix.text import quoted
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The tasks of a mixture by role. `excluded` maps a relative of held-out tasks to the one it is related to."""
+
+    train: tuple[str, ...]
+    heldout: tuple[str, ...]
+    excluded: Mapping[str, str]
+
+
+def origins(task: CatalogTask) -> frozenset[str]:
+    """Return the names under which a task's data may be known: its own, its source's, those it is derived from."""
+    source = task.spec.source
+    if source.hub is not None:
+        place = f"{source.hub}:{source.config}" if source.config else source.hub
+    else:
+        place = str((task.root / str(source.path)).absolute())
+    return frozenset(name.casefold() for name in (task.name, place, *task.spec.derived_from))
+
+
+def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[str, str]:
+    """Return the tasks that share an origin with a held-out one, over any number of steps, and with which."""
+    unseen = {task.name: origins(task) for task in tasks}
+    found: dict[str, str] = {}
+    for start in sorted(held):
+        reached, pending = set(), [start]
+        while pending:
+            shared = unseen[pending.pop()]
+            for name, own in unseen.items():
+                if name not in reached and own & shared:
+                    reached.add(name)
+                    pending.append(name)
+        for name in reached - set(held):
+            found.setdefault(name, start)
+    return dict(sorted(found.items()))
+
+
+def assign_roles(catalog: Catalog, mixture: str, selected: Collection[str]) -> Roles:
+    """Split the tasks of a mixture into those that train and those that are held out.
+
+    Raises:
+        CatalogError: the holdout names a task or cluster that the mixture does not have, or leaves nothing.
+    """
+    _, spec = catalog.mixture(mixture)
+    clusters = {catalog.tasks[name].spec.cluster for name in selected}
+    for kind, named, known in (
+        ("clusters", spec.holdout.clusters, clusters),
+        ("tasks", spec.holdout.tasks, set(selected)),
+    ):
+        for index, name in enumerate(named):
+            if name not in known:
+                raise CatalogError(
+                    f"holdout.{kind}: {quoted(name)} is none of the mixture's {kind}",
+                    where=catalog.where("mixtures", mixture, "holdout", kind, index),
+                    hint=nearest(name, known),
+                )
+    held = {
+        name
+        for name in selected
+        if name in spec.holdout.tasks or catalog.tasks[name].spec.cluster in spec.holdout.clusters
+    }
+    related = relatives(catalog.tasks.values(), held)
+    excluded = {name: related[name] for name in sorted(selected) if name in related}
+    train = tuple(name for name in sorted(selected) if name not in held and name not in excluded)
+    if not train:
+        raise CatalogError(
+            "the holdout leaves no task to train on",
+            where=catalog.where("mixtures", mixture, "holdout"),
+            hint="add tasks, or hold out fewer"
+            + (f"; {', '.join(excluded)} share an origin with what is held out" if excluded else ""),
+        )
+    return Roles(train, tuple(sorted(held)), excluded)

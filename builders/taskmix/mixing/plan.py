@@ -1,0 +1,294 @@
+"""A mixture resolved against its sources: which rows, which template each, and why others are left out.
+
+Everything that picks is a hash of (seed, task, source split, row, purpose): see `taskmix.hashing`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from taskmix import hashing
+from taskmix.catalog.loading import Catalog
+from taskmix.catalog.models import LengthSpec, MixtureSpec
+from taskmix.catalog.selection import select
+from taskmix.errors import CatalogError, SourceError
+from taskmix.mixing.examples import Progress, examples, no_progress
+from taskmix.mixing.holdout import assign_roles
+from taskmix.sources.opening import SOURCE_ROW
+from taskmix.tasks.opening import Split, Task, open_task
+from taskmix.templates.files import Template
+
+OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]
+SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templates")
+CONVERSATION_FORMATS = frozenset(("messages", "sharegpt"))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of a source split's rows.
+
+    `usable` rows are left after those of another split (`cut`), those that `where` drops and, in train, those
+    outside the length limits; `too_short_or_long` counts rows in train and examples in evaluation splits.
+    """
+
+    source: int = 0
+    cut: int = 0
+    where: int = 0
+    too_short_or_long: int = 0
+    usable: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task gives to one split of the mixture.
+
+    `rows` has `source_row` (UInt64, ascending) and `template` (UInt32, the index into `templates`).
+    """
+
+    task: Task
+    split: OutSplit
+    source: Split
+    templates: tuple[Template, ...]
+    rows: pl.DataFrame
+    counts: Counts
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether the part is of a split to evaluate on."""
+        return self.split != "train"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A mixture, resolved. `excluded` maps relatives of held-out tasks to what they are related to."""
+
+    mixture: str
+    spec: MixtureSpec
+    catalog: Catalog
+    parts: tuple[Part, ...]
+    heldout: tuple[str, ...]
+    excluded: Mapping[str, str]
+    refused: Mapping[str, str]
+    limit: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of every draw."""
+        return self.spec.seed
+
+    def parts_of(self, split: str) -> tuple[Part, ...]:
+        """Return the parts of a split."""
+        return tuple(part for part in self.parts if part.split == split)
+
+    def rows(self, split: str) -> int:
+        """Return the number of examples in a split."""
+        return sum(len(part.rows) for part in self.parts_of(split))
+
+
+@dataclass
+class _Planner:
+    """Plans the parts of one task after the other."""
+
+    spec: MixtureSpec
+    limit: int | None
+    progress: Progress
+    parts: list[Part] = field(default_factory=list)
+
+    def seen_task(self, task: Task) -> None:
+        """Plan a task that trains: train, validation, and its withheld phrasings."""
+        kept, withheld = self._withhold(task)
+        if "train" not in task.splits:
+            raise CatalogError(
+                f"the task {task.name} trains in this mixture, but has no train split",
+                where=task.entry.where("splits"),
+                hint="map one, `train: …`, or hold the task out",
+            )
+        self._train(task, task.splits["train"], kept)
+        if "validation" in task.splits:
+            self._evaluation(task, "validation", task.splits["validation"], self._scored(task, kept))
+            if withheld:
+                self._evaluation(task, "heldout_templates", task.splits["validation"], withheld)
+
+    def unseen_task(self, task: Task) -> None:
+        """Plan a held-out task: its validation rows, or those of train where it has no other."""
+        split = task.splits.get("validation") or task.splits["train"]
+        self._evaluation(task, "heldout", split, self._scored(task, task.templates))
+
+    def _withhold(self, task: Task) -> tuple[tuple[Template, ...], tuple[Template, ...]]:
+        """Return the templates that stay and the N that no training row may have."""
+        plain = [template for template in task.templates if template.style == "zero-shot"]
+        count = self.spec.holdout.templates
+        if not count or len(plain) <= count:
+            return task.templates, ()
+        seed = self.spec.seed
+        order = sorted(plain, key=lambda each: (hashing.key(seed, task.name, "withhold", each.name), each.name))
+        withheld = {template.name for template in order[:count]}
+        kept = tuple(each for each in task.templates if each.name not in withheld)
+        return kept, tuple(each for each in task.templates if each.name in withheld)
+
+    def _scored(self, task: Task, templates: Sequence[Template]) -> tuple[Template, ...]:
+        """Return the templates to evaluate with: plain ones, and chain-of-thought where training has it."""
+        styles = {"zero-shot"} | ({"chain-of-thought"} if self.spec.styles.chain_of_thought else set())
+        return tuple(template for template in templates if template.style in styles)
+
+    def _train(self, task: Task, split: Split, templates: tuple[Template, ...]) -> None:
+        usable, counts = self._usable(task, split)
+        rows = self._assign(task, split, templates, usable)
+        counts_after, rows = self._limit_length(task, split, templates, rows, counts)
+        cap = min((n for n in (self.spec.sampling.cap, self.limit) if n is not None), default=None)
+        order = hashing.draws(self._key(task, split, "sample"), pl.col(SOURCE_ROW))
+        if cap is not None and cap < len(rows):
+            rows = rows.with_columns(order=order).sort("order").head(cap).drop("order").sort(SOURCE_ROW)
+        self.parts.append(Part(task, "train", split, templates, rows, counts_after))
+
+    def _evaluation(self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...]) -> None:
+        if not templates and task.kind.name != "conversation":
+            return
+        usable, counts = self._usable(task, split)
+        limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
+        order = hashing.draws(self._key(task, split, "evaluate"), pl.col(SOURCE_ROW))
+        chosen = usable.with_columns(order=order).sort("order").head(limit).drop("order")
+        numbers = pl.DataFrame({"template": pl.Series(range(max(1, len(templates))), dtype=pl.UInt32)})
+        rows = chosen.join(numbers, how="cross").sort(SOURCE_ROW, "template")
+        counts, rows = self._limit_length(task, split, templates, rows, counts, usable=len(usable))
+        self.parts.append(Part(task, name, split, templates, rows, counts))
+
+    def _usable(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
+        """Read a split once: check every row, and return the numbers of those that may be used."""
+        kept: list[pl.DataFrame] = []
+        cut = where = 0
+        for batch, dropped in task.kept_batches(split, ()):
+            kept.append(batch.select(SOURCE_ROW))
+            cut, where = cut + dropped.cut, where + dropped.where
+            self.progress(task.name, len(batch) + dropped.cut + dropped.where)
+        rows = pl.concat(kept) if kept else pl.DataFrame(schema={SOURCE_ROW: pl.UInt64})
+        total = len(rows) + cut + where
+        if not len(rows):
+            why = "is empty" if not total else f"has no row left of {total:,} ({where:,} dropped by `where`)"
+            raise SourceError(
+                f"the split {split.source_split!r} of {task.source.label} {why}",
+                where=f"{task.entry.where()}: task {task.name}",
+                hint="map another split, or change `where`",
+            )
+        return rows, Counts(source=total, cut=cut, where=where, usable=len(rows))
+
+    def _assign(
+        self, task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame
+    ) -> pl.DataFrame:
+        """Give every row a style by the shares of the mixture, and a template of that style."""
+        if not templates:
+            return rows.with_columns(template=pl.lit(0, pl.UInt32))
+        shares = {"inverted": self.spec.styles.inverted, "chain-of-thought": self.spec.styles.chain_of_thought}
+        groups = {style: [i for i, each in enumerate(templates) if each.style == style] for style in ("zero-shot", *shares)}
+        style_draw = hashing.draws(self._key(task, split, "style"), pl.col(SOURCE_ROW))
+        draw = hashing.draws(self._key(task, split, "template"), pl.col(SOURCE_ROW))
+        plain = groups["zero-shot"]
+        if not plain:
+            raise CatalogError(
+                f"the task {task.name} has only templates with a style, none to use without",
+                where=task.entry.where("templates"),
+                hint="add a template without `style`",
+            )
+        chosen, edge = _pick(draw, plain), sum(shares[style] for style in shares if groups[style])
+        for style, share in reversed(shares.items()):
+            if groups[style]:
+                below = style_draw < hashing.threshold(edge)
+                chosen = pl.when(below).then(_pick(draw, groups[style])).otherwise(chosen)
+                edge -= share
+        return rows.with_columns(template=chosen)
+
+    def _limit_length(
+        self,
+        task: Task,
+        split: Split,
+        templates: tuple[Template, ...],
+        rows: pl.DataFrame,
+        counts: Counts,
+        usable: int | None = None,
+    ) -> tuple[Counts, pl.DataFrame]:
+        """Drop the examples whose prompt and completion are too short or too long together."""
+        limits = self.spec.length
+        if limits is None or task.kind.name == "conversation":
+            return counts, rows
+        found = [
+            frame.filter(_fits(frame, limits)).select(SOURCE_ROW, "template")
+            for frame in examples(task, split, templates, rows, self.spec.seed, evaluation=False)
+        ]
+        fitting = pl.concat(found).sort(SOURCE_ROW, "template") if found else rows.clear()
+        lost = len(rows) - len(fitting)
+        if not len(fitting):
+            raise CatalogError(
+                f"`length` leaves no row of the task {task.name}: all {len(rows):,} are outside its limits",
+                where=task.entry.where(),
+                hint="change `length`, or take the task out of the mixture",
+            )
+        left = len(fitting) if usable is None else usable
+        return Counts(counts.source, counts.cut, counts.where, lost, left), fitting
+
+    def _key(self, task: Task, split: Split, purpose: str) -> int:
+        return hashing.key(self.spec.seed, task.name, split.source_split, purpose)
+
+
+def _pick(draw: pl.Expr, group: Sequence[int]) -> pl.Expr:
+    """Return the template index that a draw picks from a group."""
+    positions = pl.lit(pl.Series(group, dtype=pl.UInt32))
+    return positions.gather((draw % len(group)).cast(pl.UInt32))
+
+
+def _fits(frame: pl.DataFrame, limits: LengthSpec) -> pl.Series:
+    length = frame["prompt"].str.len_chars() + frame["output"].str.len_chars()
+    fits = length >= limits.min_chars
+    return fits if limits.max_chars is None else fits & (length <= limits.max_chars)
+
+
+def make_plan(
+    catalog: Catalog,
+    mixture: str | None = None,
+    *,
+    mirror: Path | None = None,
+    seed: int | None = None,
+    limit: int | None = None,
+    progress: Progress = no_progress,
+) -> Plan:
+    """Resolve a mixture against its sources: read every split that it uses once, and check every row.
+
+    Args:
+        catalog: the catalog that has the mixture and its tasks.
+        mixture: its name; by default the catalog's default mixture.
+        mirror: a folder with copies of hub datasets.
+        seed: replaces the mixture's seed.
+        limit: at most so many source rows a task and split.
+        progress: called with a task's name and a number of rows just read.
+
+    Raises:
+        TaskmixError: of the kind that fits, before anything is written.
+    """
+    name, spec = catalog.mixture(mixture)
+    if seed is not None:
+        spec = spec.model_copy(update={"seed": seed})
+    selection = select(catalog, name)
+    roles = assign_roles(catalog, name, selection.tasks)
+    tasks = {each: open_task(catalog.tasks[each], mirror) for each in (*roles.train, *roles.heldout)}
+    _check_format(catalog, name, spec, tasks.values())
+    planner = _Planner(spec, limit, progress)
+    for each in roles.train:
+        planner.seen_task(tasks[each])
+    for each in roles.heldout:
+        planner.unseen_task(tasks[each])
+    parts = tuple(sorted(planner.parts, key=lambda part: (SPLITS.index(part.split), part.task.name)))
+    return Plan(name, spec, catalog, parts, roles.heldout, roles.excluded, selection.refused, limit)
+
+
+def _check_format(catalog: Catalog, mixture: str, spec: MixtureSpec, tasks: Iterable[Task]) -> None:
+    if spec.format in CONVERSATION_FORMATS:
+        return
+    for task in tasks:
+        if task.kind.name == "conversation":
+            raise CatalogError(
+                f"the conversations of the task {task.name} do not fit into the format {spec.format}",
+                where=catalog.where("mixtures", mixture, "format"),
+                hint=f"use one of {', '.join(sorted(CONVERSATION_FORMATS))}, or leave the task out",
+            )

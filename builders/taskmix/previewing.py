@@ -1,0 +1,132 @@
+"""Real rows under real templates, before anything is built."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+from jinja2 import pass_context
+from jinja2.runtime import Context, Undefined
+
+from taskmix import hashing
+from taskmix.catalog.loading import Catalog, load_catalog
+from taskmix.errors import UsageError
+from taskmix.mixing.examples import examples
+from taskmix.sources.opening import SOURCE_ROW
+from taskmix.tasks.opening import Split, Task, open_task
+from taskmix.templates import sandbox
+from taskmix.templates.files import Template, find_template
+from taskmix.templates.parts import Expression
+
+# private-use characters that mark where a variable's text starts and ends
+START, END = "\ue000", "\ue001"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One rendered example. `marked` are its prompt and completion with START and END around variables."""
+
+    task: str
+    template: str
+    style: str
+    source_split: str
+    source_row: int
+    prompt: str
+    completion: str
+    marked: tuple[str, str] = field(repr=False)
+    messages: tuple[Mapping[str, str], ...] = ()
+
+
+def preview(
+    task: str,
+    *,
+    catalog: Catalog | None = None,
+    template: str | None = None,
+    rows: int = 1,
+    split: str | None = None,
+    seed: int = 0,
+    mirror: Path | None = None,
+) -> Iterator[Preview]:
+    """Yield every template of a task, or one, rendered on rows drawn by the seed.
+
+    Args:
+        task: the task's name in the catalog.
+        catalog: by default the one that `load_catalog` finds.
+        template: a template's name; by default every one.
+        rows: so many rows for each template.
+        split: train or validation; by default the task's first.
+        seed: other seeds show other rows.
+        mirror: a folder with copies of hub datasets.
+
+    Raises:
+        TaskmixError: of the kind that fits.
+    """
+    opened = open_task((catalog or load_catalog()).task(task), mirror)
+    chosen = next((name for name in opened.splits if split in (None, name)), None)
+    if chosen is None:
+        raise UsageError(f"the task {task!r} has no split {split!r}", hint=f"it has {', '.join(opened.splits)}")
+    part = opened.splits[chosen]
+    found = pl.concat([batch.select(SOURCE_ROW) for batch in opened.batches(part, ())])
+    order = hashing.draws(hashing.key(seed, task, "preview"), pl.col(SOURCE_ROW))
+    drawn = found.with_columns(order=order).sort("order").head(rows).select(SOURCE_ROW).sort(SOURCE_ROW)
+    templates = opened.templates if template is None else (find_template(opened.templates, template, task),)
+    drawn = drawn.with_columns(template=pl.lit(0, pl.UInt32))
+    if not templates:
+        yield from _conversations(opened, part, drawn, seed)
+    for each in templates:
+        yield from _previews(opened, part, each, drawn, seed)
+
+
+def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
+    plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
+    values = pl.concat(task.rows(split, rows.select(SOURCE_ROW), template.names))
+    for row, variables in zip(plain.rows(named=True), values.rows(named=True), strict=True):
+        key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
+        marked = _marked(template, variables, hashing.draw(key, row[SOURCE_ROW]))
+        yield Preview(
+            task.name,
+            template.name,
+            template.style,
+            split.source_split,
+            row[SOURCE_ROW],
+            row["prompt"],
+            row["output"],
+            marked,
+        )
+
+
+def _conversations(task: Task, split: Split, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
+    for frame in examples(task, split, [], rows, seed, evaluation=False):
+        for row in frame.rows(named=True):
+            turns = tuple(row["messages"])
+            named = (task.name, "conversation", "zero-shot", split.source_split, row[SOURCE_ROW])
+            yield Preview(*named, "", "", ("", ""), turns)
+
+
+def _marked(template: Template, row: Mapping[str, object], draw: int) -> tuple[str, str]:
+    """Return prompt and completion with the printed variables marked."""
+    variables = dict(row)
+    if isinstance(template.choices, Expression):
+        variables["choices"] = template.choices.value(row)
+    elif template.choices is not None:
+        variables["choices"] = list(template.choices)
+    env = _marking_environment()
+    texts = [
+        sandbox.compile_template(env, sandbox.parse(env, part.source, part.scope)).render(
+            {**variables, sandbox.DRAW: draw}
+        )
+        for part in (template.instruction, template.input, template.output)
+    ]
+    parts = [text for text in texts[:2] if text.replace(START, "").replace(END, "")]
+    return template.separator.join(parts) + template.ending, texts[2]
+
+
+@functools.cache
+def _marking_environment() -> sandbox.Sandbox:
+    @pass_context
+    def mark(context: Context, value: object) -> object:
+        shown = sandbox.printable(context, value)
+        return shown if isinstance(shown, Undefined) else f"{START}{shown}{END}"
+
+    return sandbox.Sandbox(finalize=mark)

@@ -1,0 +1,262 @@
+"""Local data files: which belong to which split, and how each format is scanned without losing anything.
+
+The readers of Polars are fast and lenient; what they would change in silence is looked for first and refused:
+lone surrogates in JSONL (read as NUL), columns that appear late, rows of ragged or CR-only CSV, duplicate columns.
+"""
+
+import csv
+import functools
+import glob
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import polars as pl
+
+from taskmix.errors import SourceError
+from taskmix.text import quoted, visible
+
+EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
+_SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
+_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
+                        rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")  # fmt: skip
+_BOM = b"\xef\xbb\xbf"
+
+T = TypeVar("T")
+Splits = Mapping[str, tuple[Path, ...]]
+
+
+def find_splits(path: Path) -> Splits:
+    """Return the files of each split of a folder, a file or a glob, sorted by name.
+
+    In a folder a split is `SPLIT.EXT` or `SPLIT-00000-of-00002.EXT`; a file or a glob is one split, `train`.
+    """
+    if path.is_dir():
+        found: dict[str, list[Path]] = {}
+        for file in sorted(path.iterdir()):
+            if file.suffix in EXTENSIONS and not file.name.startswith("."):
+                match = _SHARD.fullmatch(file.stem)
+                assert match, file
+                found.setdefault(match["split"], []).append(file)
+        if not found:
+            hint = f"it should hold files such as train{EXTENSIONS[0]} or validation{EXTENSIONS[1]}"
+            raise SourceError("the folder holds no data files", where=str(path), hint=hint)
+        return {split: tuple(files) for split, files in found.items()}
+    files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    if not files:
+        raise SourceError("no such file or folder", where=str(path), hint="paths are relative to the catalog file")
+    return {"train": tuple(files)}
+
+
+def root_of(path: Path) -> Path:
+    """Return the folder that the files of a folder, a file or a glob are below."""
+    if path.is_dir():
+        return path
+    fixed = [parent for parent in path.parents if not glob.has_magic(str(parent))]
+    return fixed[0]
+
+
+def scan(files: Sequence[Path]) -> pl.LazyFrame:
+    """Return a lazy frame over files of one format.
+
+    Raises:
+        SourceError: a file is missing, corrupt, or of an unknown or mixed format; with its name and line.
+    """
+    kinds = {file.suffix for file in files}
+    if len(kinds) > 1 or not kinds <= set(EXTENSIONS):
+        listed = ", ".join(sorted(kinds))
+        hint = f"one of {', '.join(EXTENSIONS)} a split"
+        raise SourceError(f"cannot read {listed} files", where=str(files[0]), hint=hint)
+    stamps = tuple((file, stat.st_mtime_ns, stat.st_size) for file in files if (stat := _stat(file)))
+    return guarded(files, lambda: _scan(stamps))
+
+
+@functools.lru_cache(maxsize=256)
+def _scan(stamps: tuple[tuple[Path, int, int], ...]) -> pl.LazyFrame:
+    """Scan files, and check those of text formats, once for each state that they are in."""
+    files = [file for file, _, _ in stamps]
+    return _READERS[files[0].suffix](files)
+
+
+def _stat(file: Path) -> os.stat_result:
+    try:
+        return file.stat()
+    except OSError as error:
+        raise SourceError(f"cannot be read: {error.strerror}", where=str(file)) from None
+
+
+def guarded(files: Sequence[Path], action: Callable[[], T]) -> T:
+    """Run what reads the files, turning the reader's errors into one that names the file at fault."""
+    try:
+        return action()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        message, file = _blame(files, error)
+        raise SourceError(message, where=file) from None
+
+
+def _blame(files: Sequence[Path], error: Exception) -> tuple[str, str]:
+    """Return a message and the file that it is about: the first that cannot be read alone."""
+    message = visible(str(error).splitlines()[0] if str(error) else type(error).__name__)[:300]
+    for file in files:
+        if not file.is_file():
+            return "no such file", str(file)
+        if not _readable(file):
+            return f"cannot be read: {message}", str(file)
+    return f"cannot be read: {message}", str(files[0])
+
+
+def _readable(file: Path) -> bool:
+    try:
+        _READERS[file.suffix]([file]).collect(engine="streaming")
+    except Exception:
+        return False
+    return True
+
+
+def _scan_parquet(files: Sequence[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(list(files), glob=False, hive_partitioning=False)
+
+
+def _scan_arrow(files: Sequence[Path]) -> pl.LazyFrame:
+    try:
+        frame = pl.scan_ipc(list(files), glob=False, hive_partitioning=False)
+        frame.collect_schema()
+    except pl.exceptions.ComputeError:
+        # what `datasets` keeps in its cache is the streaming form
+        return pl.concat([pl.read_ipc_stream(file) for file in files]).lazy()
+    return frame
+
+
+def _scan_jsonl(files: Sequence[Path]) -> pl.LazyFrame:
+    for file in files:
+        for number, line in _lines(file):
+            if line.strip():
+                _check_json_line(file, number, line)
+    return pl.scan_ndjson(list(files), infer_schema_length=None)
+
+
+def _check_json_line(file: Path, number: int, line: bytes) -> None:
+    """Refuse a line that Polars would misread: cut off, not an object, or with half of a surrogate pair."""
+    where = f"{file}:{number}"
+    if _SURROGATE.search(line) and _has_lone_surrogate(line):
+        raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=where, hint="it is no character")
+    stripped = line.strip()
+    if stripped[:1] != b"{" or stripped[-1:] != b"}":
+        raise SourceError("not a JSON object", where=where, hint="one object {…} a line; is the file cut off?")
+
+
+def _has_lone_surrogate(line: bytes) -> bool:
+    """Settle what the pattern suspects: an escaped backslash before a `u` is no escape."""
+    try:
+        text = json.dumps(json.loads(line), ensure_ascii=False)
+    except ValueError:
+        return False
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _scan_json(files: Sequence[Path]) -> pl.LazyFrame:
+    rows: list[object] = []
+    for file in files:
+        text = b"".join(line for _, line in _lines(file))
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"not valid JSON: {visible(str(error))}", where=str(file)) from None
+        if _SURROGATE.search(text) and _has_lone_surrogate(text):
+            raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=str(file))
+        if isinstance(value, dict) and len(lists := [v for v in value.values() if isinstance(v, list)]) == 1:
+            value = lists[0]
+        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+            raise SourceError("not a list of objects", where=str(file), hint="[{…}, {…}]")
+        rows.extend(value)
+    return pl.DataFrame(rows, infer_schema_length=None).lazy()
+
+
+def _scan_csv(files: Sequence[Path]) -> pl.LazyFrame:
+    """Scan CSV as text: nothing is guessed, so `007`, `NA` and the empty text stay what they are."""
+    for file in files:
+        _check_csv(file)
+    frames = [
+        pl.scan_csv(file, infer_schema=False, empty_string_is_null=False, glob=False) for file in files
+    ]
+    return pl.concat(frames, how="vertical")
+
+
+def _check_csv(file: Path) -> None:
+    for _ in _lines(file):
+        pass
+    with file.open(encoding="utf-8", newline="") as text:
+        reader = csv.reader(text)
+        try:
+            header = next(reader, None)
+            if not header:
+                raise SourceError("the file is empty", where=str(file), hint="a CSV file starts with its column names")
+            if repeated := [name for name in header if header.count(name) > 1]:
+                raise SourceError(f"two columns are named {quoted(repeated[0])}", where=f"{file}:1")
+            for row in reader:
+                if len(row) != len(header) and row:
+                    raise SourceError(
+                        f"{len(row)} fields where the header has {len(header)}",
+                        where=f"{file}:{reader.line_num}",
+                        hint="quote texts that hold commas or line breaks",
+                    )
+        except csv.Error as error:
+            raise SourceError(f"not valid CSV: {error}", where=f"{file}:{reader.line_num}") from None
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a text file, refusing a byte order mark, bad UTF-8 and old Macintosh line ends."""
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{file}:{number}"
+            if number == 1 and line.startswith(_BOM):
+                raise SourceError("starts with a byte order mark", where=where, hint="save it as UTF-8 without BOM")
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise SourceError(f"not UTF-8: {error.reason} at byte {error.start} of the line", where=where) from None
+            if b"\r" in line.rstrip(b"\r\n") and file.suffix == ".csv" and number == 1:
+                raise SourceError("lines end in CR alone", where=where, hint="save it with LF or CRLF line ends")
+            yield number, line
+
+
+_READERS: Mapping[str, Callable[[Sequence[Path]], pl.LazyFrame]] = {
+    ".parquet": _scan_parquet,
+    ".arrow": _scan_arrow,
+    ".jsonl": _scan_jsonl,
+    ".ndjson": _scan_jsonl,
+    ".json": _scan_json,
+    ".csv": _scan_csv,
+}
+
+
+def class_names(files: Sequence[Path]) -> Mapping[str, tuple[str, ...]]:
+    """Return the ClassLabel names of each column, from the `huggingface` metadata of a Parquet file.
+
+    A list of ClassLabels counts as its items. Other formats, and files without the metadata, have none.
+    """
+    if files[0].suffix != ".parquet":
+        return {}
+    metadata = guarded(files[:1], lambda: pl.read_parquet_metadata(files[0])).get("huggingface")
+    try:
+        features = json.loads(metadata)["info"]["features"] if metadata else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    if not isinstance(features, dict):
+        return {}
+    found = {name: _names_of(feature) for name, feature in features.items()}
+    return {name: names for name, names in found.items() if names}
+
+
+def _names_of(feature: object) -> tuple[str, ...] | None:
+    while isinstance(feature, list) and feature:
+        feature = feature[0]
+    if not isinstance(feature, dict):
+        return None
+    if feature.get("_type") == "ClassLabel":
+        return tuple(str(name) for name in feature.get("names") or ())
+    inner = feature.get("feature")
+    return _names_of(inner) if feature.get("_type") in ("Sequence", "List", "LargeList") else None

@@ -1,0 +1,78 @@
+"""A catalog's `source:` made into files by split, wherever it lies."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from taskmix.catalog.loading import CatalogTask
+from taskmix.errors import CatalogError, SourceError, nearest
+from taskmix.sources import files, hub
+from taskmix.text import quoted
+
+BATCH_ROWS = 20_000
+SOURCE_ROW = "source_row"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset as files by split. `label` names it in messages, `commit` pins a hub dataset."""
+
+    label: str
+    root: Path
+    splits: files.Splits
+    commit: str | None = None
+
+    def schema(self, split: str) -> pl.Schema:
+        """Return the columns of a split and their types."""
+        return files.guarded(self.splits[split], lambda: files.scan(self.splits[split]).collect_schema())
+
+    def class_names(self, split: str) -> Mapping[str, tuple[str, ...]]:
+        """Return the ClassLabel names of the columns of a split."""
+        return files.class_names(self.splits[split])
+
+    def batches(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield a split's columns in order, with `source_row` (UInt64), a bounded number of rows at a time."""
+        paths = self.splits[split]
+        frame = files.scan(paths).select(columns).with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
+        found = files.guarded(paths, lambda: iter(frame.collect_batches(chunk_size=BATCH_ROWS)))
+        while (batch := files.guarded(paths, lambda: next(found, None))) is not None:
+            yield batch
+
+    def require(self, split: str, where: str) -> str:
+        """Return a split's name if the source has it. Raises CatalogError that shows those it has."""
+        if split not in self.splits:
+            has = ", ".join(sorted(self.splits))
+            hint = nearest(split, self.splits)
+            raise CatalogError(
+                f"{self.label} has no split {quoted(split)}; it has {has}",
+                where=where,
+                hint=hint if hint.startswith("did") else "or cut one: `validation: {from: train, fraction: 0.05}`",
+            )
+        return split
+
+
+def open_source(task: CatalogTask, mirror: Path | None) -> Source:
+    """Find a task's files: its path, the mirror's copy of its hub dataset, or the hub's.
+
+    Raises:
+        SourceError: it is not there; with the task and the catalog's line.
+    """
+    spec = task.spec.source
+    try:
+        if spec.path is not None:
+            path = (task.root / spec.path).absolute()
+            return Source(spec.path, files.root_of(path), files.find_splits(path))
+        assert spec.hub is not None
+        label = spec.hub if spec.config is None else f"{spec.hub} ({spec.config})"
+        if mirror is not None:
+            folder = mirror / spec.hub / (spec.config or "")
+            return Source(label, folder, files.find_splits(folder))
+        pinned = hub.fetch(spec.hub, spec.config, spec.revision)
+        return Source(label, pinned.folder, files.find_splits(pinned.folder), pinned.commit)
+    except SourceError as error:
+        where = f"{task.where('source')}: task {task.name}: {error.where}"
+        raise SourceError(error.message, where=where, hint=error.hint) from None
+
+

@@ -1,0 +1,327 @@
+"""A task of the catalog with its source, its kind and its templates, all checked against each other."""
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from taskmix import hashing
+from taskmix.catalog import builtin
+from taskmix.catalog.loading import CatalogTask
+from taskmix.catalog.models import CutSpec, SplitName
+from taskmix.errors import CatalogError, RowError, TemplateError, nearest
+from taskmix.kinds import KINDS, Kind, View
+from taskmix.kinds.labels import Labels, make_labels
+from taskmix.sources.opening import SOURCE_ROW, Source, open_source
+from taskmix.tasks import columns
+from taskmix.templates.files import Template, read_templates, template_file
+from taskmix.templates.parts import Expression
+from taskmix.text import quoted
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of a task's splits: the source's split, and the band of row hashes that belong to it."""
+
+    source_split: str
+    low: int = 0
+    high: int = 2**64
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it takes all rows of the source's split."""
+        return (self.low, self.high) == (0, 2**64)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows of a split that are not used: not of this split, or dropped by `where`."""
+
+    cut: int = 0
+    where: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that can be read. `own_templates` is false where the kind's templates serve."""
+
+    entry: CatalogTask
+    kind: Kind
+    view: View
+    source: Source
+    splits: Mapping[SplitName, Split]
+    maps: tuple[columns.ColumnMap, ...]
+    keep: Expression | None
+    templates: tuple[Template, ...]
+    template_path: Path | None
+
+    @property
+    def name(self) -> str:
+        """Return the task's name in the catalog."""
+        return self.entry.name
+
+    def variables(self) -> frozenset[str]:
+        """Return the names that a template of this task may use."""
+        return self.kind.names | {each.name for each in self.maps} | set(self._schema())
+
+    def batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield a split's usable rows in order: `source_row`, and the named variables, checked.
+
+        Raises:
+            SourceError, RowError, TemplateError: with the file, or the row.
+        """
+        for kept, _ in self.kept_batches(split, names):
+            yield kept
+
+    def kept_batches(self, split: Split, names: Collection[str]) -> Iterator[tuple[pl.DataFrame, Dropped]]:
+        """Yield what `batches` does, with the count of rows that each batch lost."""
+        for batch in self._named_batches(split, names):
+            kept, dropped = self._keep(batch, split)
+            yield self.kind.canonical(kept, self.view, names).select(SOURCE_ROW, *self._available(names)), dropped
+
+    def rows(self, split: Split, wanted: pl.DataFrame, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield only the wanted rows (a frame with `source_row`, sorted), joined with what it says of them.
+
+        What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
+        """
+        for batch in self._named_batches(split, names, wanted):
+            if len(batch):
+                frame = self.kind.canonical(batch, self.view, names).select(SOURCE_ROW, *self._available(names))
+                yield frame.join(wanted, on=SOURCE_ROW, how="inner", maintain_order="left")
+
+    def _named_batches(
+        self, split: Split, names: Collection[str], wanted: pl.DataFrame | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield batches with the source's columns that are needed and the mapped ones."""
+        schema = self._schema(split.source_split)
+        used = {column for each in self.maps for column in each.uses} | set(names) | self._where_names()
+        raw = [name for name in schema if name in used or name in self.view.columns]
+        for batch in self.source.batches(split.source_split, raw):
+            chosen = batch if wanted is None else batch.join(wanted.select(SOURCE_ROW), on=SOURCE_ROW, how="semi")
+            yield columns.apply(chosen, self.maps, self.name)
+
+    def _keep(self, batch: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, Dropped]:
+        """Return the rows that belong to the split and that `where` keeps."""
+        kept = batch
+        if self.keep is not None:
+            kept = batch.filter(self._truths(batch, self.keep))
+        lost = len(batch) - len(kept)
+        if split.is_whole:
+            return kept, Dropped(where=lost)
+        position = self._content_hashes(kept)
+        inside = kept.filter(pl.Series([split.low <= each < split.high for each in position], dtype=pl.Boolean))
+        return inside, Dropped(cut=len(kept) - len(inside), where=lost)
+
+    def _truths(self, batch: pl.DataFrame, keep: Expression) -> pl.Series:
+        values = columns.evaluate(batch, keep, "where", self.name)
+        if len(values) and values.dtype != pl.Boolean:
+            where = f"{self.entry.where('where')}: task {self.name}, row {batch[SOURCE_ROW][0]}"
+            raise RowError(f"`where` gives {quoted(values[0])}, not true or false", where=where)
+        return values.cast(pl.Boolean)
+
+    def _content_hashes(self, batch: pl.DataFrame) -> list[int]:
+        """Return a 64-bit hash of what each row asks, so that equal rows are cut to the same side."""
+        present = [name for name in self.kind.inputs if name in self.view.columns] or sorted(self.view.columns)
+        rows = batch.select(present).rows()
+        return [int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows]
+
+    def _available(self, names: Collection[str]) -> list[str]:
+        return sorted(set(names) & self.variables())
+
+    def _where_names(self) -> frozenset[str]:
+        return self.keep.names if self.keep is not None else frozenset()
+
+    def _schema(self, split: str | None = None) -> pl.Schema:
+        return self.source.schema(split or next(iter(self.splits.values())).source_split)
+
+
+def open_task(entry: CatalogTask, mirror: Path | None) -> Task:
+    """Open a task's source and templates, and check what the catalog says of them.
+
+    Raises:
+        CatalogError: a split, column, label or template is not what the source or kind has; both are shown.
+        SourceError, TemplateError: a file cannot be read, or a template does not compile.
+    """
+    kind = KINDS[entry.spec.kind]
+    source = open_source(entry, mirror)
+    splits = _splits(entry, source)
+    first = next(iter(splits.values())).source_split
+    schema = source.schema(first)
+    maps = columns.map_columns(entry, schema, f"{source.label} ({first})")
+    view = _view(entry, kind, source, first, maps)
+    path = _template_path(entry, kind, view)
+    task = Task(
+        entry=entry,
+        kind=kind,
+        view=view,
+        source=source,
+        splits=splits,
+        maps=maps,
+        keep=_where(entry, schema, maps, source),
+        templates=read_templates(path) if path else (),
+        template_path=path,
+    )
+    _check_splits_agree(task)
+    for template in task.templates:
+        check_names(task, template)
+    return task
+
+
+def _splits(entry: CatalogTask, source: Source) -> Mapping[SplitName, Split]:
+    """Return the task's splits; a cut takes a band of its parent's row hashes, which leaves the parent."""
+    spec = entry.spec.splits
+    if spec is None:
+        ours: tuple[SplitName, ...] = ("train", "validation")
+        found = {name: Split(name) for name in ours if name in source.splits}
+        if not found:
+            source.require("train", f"{entry.where('source')}: task {entry.name}")
+        return found
+    where = {name: f"{entry.where('splits', name)}: task {entry.name}" for name in spec}
+    splits = {
+        name: Split(source.require(theirs, where[name])) for name, theirs in spec.items() if isinstance(theirs, str)
+    }
+    for name, theirs in spec.items():
+        if isinstance(theirs, CutSpec):
+            parent, edge = splits[theirs.from_], hashing.threshold(theirs.fraction)
+            splits[name] = Split(parent.source_split, 0, edge)
+            splits[theirs.from_] = Split(parent.source_split, edge, parent.high)
+    sources = [split for split in splits.values() if split.is_whole]
+    if len({split.source_split for split in sources}) < len(sources):
+        raise CatalogError(
+            f"train and validation are the same split of {source.label}",
+            where=f"{entry.where('splits')}: task {entry.name}",
+            hint="cut one from the other: `validation: {from: train, fraction: 0.05}`",
+        )
+    return splits
+
+
+def _view(
+    entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequence[columns.ColumnMap]
+) -> View:
+    """Return how the kind sees the task; checks required columns, and works out the labels."""
+    schema = source.schema(split)
+    mapped = {each.name for each in maps}
+    present = frozenset(name for name in kind.columns if name in mapped or name in schema)
+    label = f"{source.label} ({split})"
+    for name, column in kind.columns.items():
+        if column.required and name not in present:
+            raise CatalogError(
+                f"a {kind.name} task needs `{name}` ({column.meaning}); {label} has {', '.join(schema)}",
+                where=f"{entry.where('columns')}: task {entry.name}",
+                hint=f"map it: `columns: {{{name}: …}}`",
+            )
+    where = f"{entry.where('labels')}: task {entry.name}"
+    if kind.labelled is None:
+        if entry.spec.labels is not None:
+            raise CatalogError(f"a {kind.name} task has no labels", where=where, hint="remove `labels`")
+        return View(entry.name, present)
+    sample, class_names = _label_sample(entry, source, split, maps, kind.labelled)
+    labels = _labels(entry, kind, present, sample, class_names, where, label)
+    multi = kind.name == "text-classification" and isinstance(sample, pl.List)
+    return View(entry.name, present, labels, multi)
+
+
+def _labels(
+    entry: CatalogTask,
+    kind: Kind,
+    present: frozenset[str],
+    dtype: pl.DataType,
+    class_names: Sequence[str] | None,
+    where: str,
+    source: str,
+) -> Labels | None:
+    """Return the labels of a task; options of multiple choice need none where ids or keys tell them apart."""
+    inner = dtype.inner if isinstance(dtype, pl.List) else dtype
+    assert isinstance(inner, pl.DataType), inner
+    if kind.name == "multiple-choice":
+        if "keys" in present:
+            return None
+        if entry.spec.labels is None and inner.is_integer():
+            return None
+    return make_labels(entry.spec.labels, inner, class_names, where, source)
+
+
+def _label_sample(
+    entry: CatalogTask, source: Source, split: str, maps: Sequence[columns.ColumnMap], name: str
+) -> tuple[pl.DataType, Sequence[str] | None]:
+    """Return the type of the label column, and the source's names for its ids."""
+    found = next((each for each in maps if each.name == name), None)
+    uses = sorted(found.uses) if found else [name]
+    batch = next(source.batches(split, uses), None)
+    if batch is None or not len(batch):
+        raise CatalogError(f"the split {split!r} of {source.label} is empty", where=f"{entry.where('splits')}: task {entry.name}")
+    dtype = columns.apply(batch.head(1000), [found], entry.name)[name].dtype if found else batch[name].dtype
+    plain = not (found and isinstance(found.expression, Expression))
+    return dtype, source.class_names(split).get(uses[0]) if plain and len(uses) == 1 else None
+
+
+def _where(
+    entry: CatalogTask, schema: Mapping[str, pl.DataType], maps: Sequence[columns.ColumnMap], source: Source
+) -> Expression | None:
+    if entry.spec.where is None:
+        return None
+    line = entry.document.texts.get(("tasks", entry.name, "where"), 1)
+    keep = Expression.parse(entry.spec.where, str(entry.document.path), line)
+    known = {**schema, **{each.name: pl.Null() for each in maps}}
+    for name in sorted(keep.names):
+        columns.require_column(name, known, f"{entry.where('where')}: task {entry.name}", source.label)
+    return keep
+
+
+def _template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
+    """Return the template file: the one named, else the task's own, else the kind's."""
+    folders = [entry.root / "templates", builtin.templates_folder()]
+    wanted = entry.spec.templates
+    found = template_file(wanted or entry.name, folders)
+    if wanted is not None and found is None:
+        known = [path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")]
+        raise CatalogError(
+            f"there is no template file {quoted(wanted + '.yaml')} in {folders[0]}",
+            where=f"{entry.where('templates')}: task {entry.name}",
+            hint=nearest(wanted, known),
+        )
+    fallback = kind.fallback(view)
+    return found or (template_file(fallback, folders) if fallback else None)
+
+
+def _check_splits_agree(task: Task) -> None:
+    """Check that every split has the columns that the first one was checked for."""
+    first, *others = task.splits.items()
+    base = task.source.schema(first[1].source_split)
+    for name, split in others:
+        schema = task.source.schema(split.source_split)
+        for column, dtype in base.items():
+            if column not in schema or (schema[column] != dtype and pl.Null not in (schema[column], dtype)):
+                has = schema.get(column, "not there")
+                raise CatalogError(
+                    f"the column {quoted(column)} of {task.source.label} is {dtype} in {first[1].source_split}, "
+                    f"but {has} in {split.source_split}",
+                    where=f"{task.entry.where('splits', name)}: task {task.name}",
+                )
+
+
+def check_names(task: Task, template: Template) -> None:
+    """Check that a template names only variables that its task has, of types that it can take.
+
+    Raises:
+        TemplateError: with the template's file and line, and the nearest name.
+    """
+    schema, known = task._schema(), task.variables()
+    mapped = {each.name for each in task.maps} | task.kind.names
+    for part in (template.instruction, template.input, template.output):
+        allowed = known | {"choices"} if template.choices is not None else known
+        for name in sorted(part.names - allowed):
+            raise TemplateError(
+                f"template {template.name}: the task {task.name} has no {quoted(name)}",
+                where=f"{part.file}:{part.line}",
+                hint=nearest(name, allowed),
+            )
+        for name in sorted((part.names & set(schema)) - mapped):
+            if not columns.is_plain(schema[name]):
+                raise TemplateError(
+                    f"template {template.name}: the column {quoted(name)} of task {task.name} is {schema[name]}",
+                    where=f"{part.file}:{part.line}",
+                    hint="templates take text, numbers, truth values, and lists and mappings of them",
+                )

@@ -1,0 +1,138 @@
+"""Template files: a list of named instructions, with their inputs and outputs."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from taskmix.catalog import faults, yamlfile
+from taskmix.catalog.models import Name
+from taskmix.errors import CatalogError, UsageError, nearest
+from taskmix.templates.parts import Expression, Part, is_expression
+from taskmix.text import quoted
+
+BLANK_LINE = "\n\n"
+
+
+class TemplateSpec(BaseModel):
+    """One entry of a template file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    name: Name
+    instruction: Annotated[str, Field(min_length=1)]
+    input: str = ""
+    output: Annotated[str, Field(min_length=1)]
+    choices: str | Annotated[list[str], Field(min_length=1)] | None = None
+    style: Literal["chain-of-thought", "inverted"] | None = None
+    options: bool = True
+    separator: str = BLANK_LINE
+    ending: str = BLANK_LINE
+    language: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Template:
+    """A compiled template.
+
+    `choices` replace the task's: a tuple of words, an expression that yields a list, or None. `separator`
+    stands between instruction and input, `ending` between prompt and completion. `style` is one of
+    ``zero-shot``, ``chain-of-thought`` and ``inverted``.
+    """
+
+    name: str
+    style: str
+    instruction: Part
+    input: Part
+    output: Part
+    choices: tuple[str, ...] | Expression | None
+    separator: str
+    ending: str
+    spec: TemplateSpec
+    file: Path
+    line: int
+
+    @property
+    def where(self) -> str:
+        """Return ``file:line`` of the template."""
+        return f"{self.file}:{self.line}"
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the variables that the template uses."""
+        own = self.choices.names if isinstance(self.choices, Expression) else frozenset[str]()
+        used = self.instruction.names | self.input.names | self.output.names
+        return (used - {"choices"} | own) if self.choices is not None else used
+
+
+def template_file(name: str, folders: Iterable[Path]) -> Path | None:
+    """Return the first `NAME.yaml` in the folders, if there is one."""
+    return next((path for folder in folders if (path := folder / f"{name}.yaml").is_file()), None)
+
+
+def read_templates(path: Path) -> tuple[Template, ...]:
+    """Read a template file.
+
+    Raises:
+        CatalogError: the file is not a list of templates with distinct names; with the line.
+        TemplateError: a template is not valid Jinja, or uses what the sandbox refuses; with the line.
+    """
+    document = yamlfile.read(path)
+    if not isinstance(document.value, list) or not document.value:
+        raise CatalogError("not a list of templates", where=str(path), hint="start each with `- name: …`")
+    templates = [_template(document, index, entry) for index, entry in enumerate(document.value)]
+    seen: dict[str, Template] = {}
+    for template in templates:
+        if first := seen.get(template.name):
+            hint = f"the first is on line {first.line}"
+            raise CatalogError(f"two templates are named {quoted(template.name)}", where=template.where, hint=hint)
+        seen[template.name] = template
+    return tuple(templates)
+
+
+def find_template(templates: Iterable[Template], name: str, task: str) -> Template:
+    """Return a template by name. Raises UsageError with the nearest name."""
+    by_name: Mapping[str, Template] = {template.name: template for template in templates}
+    if name not in by_name:
+        raise UsageError(f"the task {quoted(task)} has no template {quoted(name)}", hint=nearest(name, by_name))
+    return by_name[name]
+
+
+def _template(document: yamlfile.Document, index: int, entry: object) -> Template:
+    try:
+        spec = TemplateSpec.model_validate(entry)
+    except ValidationError as error:
+        raise faults.explain(document, error, TemplateSpec, (index,)) from None
+    parts = {
+        field: Part(source, str(document.path), document.texts.get((index, field), 1), f"{spec.name}/{field}")
+        for field, source in (("instruction", spec.instruction), ("input", spec.input), ("output", spec.output))
+    }
+    return Template(
+        name=spec.name,
+        style=spec.style or "zero-shot",
+        choices=_choices(document, index, spec.choices),
+        separator=spec.separator,
+        ending=spec.ending,
+        spec=spec,
+        file=document.path,
+        line=document.line((index,)),
+        **parts,
+    )
+
+
+def _choices(
+    document: yamlfile.Document, index: int, choices: str | list[str] | None
+) -> tuple[str, ...] | Expression | None:
+    if not isinstance(choices, str):
+        return None if choices is None else tuple(choices)
+    line = document.texts.get((index, "choices"), 1)
+    if not is_expression(choices):
+        raise CatalogError(
+            f"choices: {quoted(choices)} is neither a list nor an expression",
+            where=f"{document.path}:{line}",
+            hint='write a list, or Jinja that yields one: "{{ … }}"',
+        )
+    return Expression.parse(choices, str(document.path), line)

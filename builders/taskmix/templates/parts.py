@@ -1,0 +1,125 @@
+"""One piece of Jinja from a file: compiled, with the names it uses and the line it stands on."""
+
+import copy
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import jinja2
+from jinja2 import meta
+
+from taskmix.errors import TemplateError
+from taskmix.templates import sandbox
+from taskmix.text import quoted, visible
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Jinja text of a template or catalog.
+
+    `file` and `line` say where its first line stands; `scope` tells the draws of parts of a template apart.
+    """
+
+    source: str
+    file: str
+    line: int
+    scope: str = ""
+    names: frozenset[str] = field(init=False)
+    _mutates: bool = field(init=False)
+    _template: jinja2.Template = field(init=False)
+
+    def __post_init__(self) -> None:
+        env = environment()
+        try:
+            tree = sandbox.parse(env, self.source, self.scope)
+            object.__setattr__(self, "names", frozenset(meta.find_undeclared_variables(tree)) - set(env.globals))
+            object.__setattr__(self, "_mutates", sandbox.mutates(tree))
+            object.__setattr__(self, "_template", sandbox.compile_template(env, tree))
+        except jinja2.TemplateSyntaxError as error:
+            raise self._refused(error) from None
+        except (RecursionError, MemoryError, SyntaxError, OverflowError):
+            raise TemplateError("too deeply nested to compile", where=f"{self.file}:{self.line}") from None
+
+    def _refused(self, error: jinja2.TemplateSyntaxError) -> TemplateError:
+        line = self.line + (error.lineno or 1) - 1
+        return TemplateError(visible(error.message or "not valid Jinja"), where=f"{self.file}:{line}")
+
+    def render(self, row: Row, draw: int = 0) -> str:
+        """Return the text for one row.
+
+        Raises:
+            TemplateError: the template fails on this row; with the line in the file, without the row's name.
+        """
+        try:
+            return self._template.render({**self._own(row), sandbox.DRAW: draw})
+        except Exception as error:
+            raise self._failed(error) from None
+
+    def _own(self, row: Row) -> Row:
+        """Return the row, copied where the template changes what it is given."""
+        return copy.deepcopy(dict(row)) if self._mutates else row
+
+    def _failed(self, error: Exception) -> TemplateError:
+        message = visible(str(error)) or type(error).__name__
+        return TemplateError(message, where=f"{self.file}:{self.line + _line_in_template(error) - 1}")
+
+
+@dataclass(frozen=True)
+class Expression:
+    """One Jinja expression, ``{{ … }}``, whose value is taken and not its text."""
+
+    part: Part
+
+    @classmethod
+    def parse(cls, text: str, file: str, line: int) -> "Expression":
+        """Read an expression. Raises TemplateError if the text is not exactly one ``{{ … }}``."""
+        inner = text.strip()
+        if not is_expression(inner):
+            raise TemplateError(
+                f"{quoted(text)} is not one expression", where=f"{file}:{line}", hint="write {{ … }} around all of it"
+            )
+        return cls(Part("{{" + inner[2:-2] + "}}", file, line))
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names that the expression uses."""
+        return self.part.names
+
+    def value(self, row: Row) -> object:
+        """Return the value for one row. Raises TemplateError without the row's name."""
+        try:
+            found = self._compiled(**row)
+        except Exception as error:
+            raise self.part._failed(error) from None
+        if isinstance(found, jinja2.Undefined):
+            raise TemplateError(f"{self.part.source} is undefined", where=f"{self.part.file}:{self.part.line}")
+        return found
+
+    @functools.cached_property
+    def _compiled(self) -> "sandbox.TemplateExpression":
+        return sandbox.compile_expression(environment(), self.part.source[2:-2])
+
+
+def is_expression(text: str) -> bool:
+    """Whether a catalog text is Jinja rather than the name of a column."""
+    inner = text.strip()
+    return inner.startswith("{{") and inner.endswith("}}")
+
+
+@functools.cache
+def environment() -> sandbox.Sandbox:
+    """Return the one environment of this process."""
+    return sandbox.Sandbox()
+
+
+def _line_in_template(error: Exception) -> int:
+    """Return the line in a template's text where an error was raised, from its rewritten traceback."""
+    line, trace = 1, error.__traceback__
+    while isinstance(trace, TracebackType):
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

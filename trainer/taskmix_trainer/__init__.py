@@ -1,0 +1,1 @@
+"""Models trained on mixtures and raw tasks."""
