@@ -91,7 +91,8 @@ def build(
     report.start(sum(len(part.rows) for part in plan.parts))
     final = out or Path("mixtures") / plan.mixture
     with replacing(final) as folder:
-        summaries, written = [], {}
+        summaries: list[PartSummary] = []
+        written: dict[str, WrittenSplit] = {}
         spill = folder / ".buckets"
         spill.mkdir()
         for split in SPLITS:
@@ -122,7 +123,16 @@ def _write_split(
         spec = part.task.entry.spec
         prompt, completion = (count / rows for count in chars)
         summaries.append(
-            PartSummary(part.task.name, spec.cluster, split, rows, len(part.templates), rows / total, prompt, completion)
+            PartSummary(
+                part.task.name,
+                spec.cluster,
+                split,
+                rows,
+                len(part.templates),
+                rows / total,
+                prompt,
+                completion,
+            )
         )
     with understood(folder):
         return summaries, buckets.write_shards(folder, lambda rows: None)
@@ -153,8 +163,8 @@ def _lengths(examples: pl.DataFrame) -> tuple[int, int]:
     if "messages" in examples.columns:
         turns = examples["messages"].list
         content = turns.eval(pl.element().struct.field("content").str.len_chars()).list
-        last = content.last().sum()
-        return int(content.sum().sum() - last), int(last)
+        every, last = int(content.sum().sum()), int(content.last().sum())
+        return every - last, last
     return int(examples["prompt"].str.len_chars().sum()), int(examples["output"].str.len_chars().sum())
 
 

@@ -12,8 +12,8 @@ from jinja2.runtime import Context, Undefined
 from taskmix import hashing
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
+from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.examples import examples
-from taskmix.sources.opening import SOURCE_ROW
 from taskmix.tasks.opening import Split, Task, open_task
 from taskmix.templates import sandbox
 from taskmix.templates.files import Template, find_template

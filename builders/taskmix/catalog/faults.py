@@ -1,6 +1,6 @@
 """Pydantic's validation errors in words: the value, its line, the nearest valid key."""
 
-import types
+import inspect
 import typing
 
 from pydantic import BaseModel, ValidationError
@@ -83,6 +83,6 @@ def _keys(model: type[BaseModel], place: Location) -> list[str]:
 
 def _inner_model(annotation: object) -> type[BaseModel] | None:
     """Return the first model inside an annotation such as ``dict[str, Model] | None``."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
     return next((found for inner in typing.get_args(annotation) if (found := _inner_model(inner))), None)

@@ -104,7 +104,9 @@ def load_catalog(path: Path | None = None) -> Catalog:
 
 def _validate(document: yamlfile.Document) -> CatalogSpec:
     if not isinstance(document.value, dict):
-        raise CatalogError("the catalog is empty or not a mapping", where=str(document.path), hint="start with `version: 1`")
+        raise CatalogError(
+            "the catalog is empty or not a mapping", where=str(document.path), hint="start with `version: 1`"
+        )
     try:
         return CatalogSpec.model_validate(document.value, by_alias=True)
     except ValidationError as error:

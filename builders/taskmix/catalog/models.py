@@ -53,7 +53,8 @@ class SourceSpec(_Model):
         "main", description="A branch, tag or commit of a hub dataset."
     )
     path: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="A file, a folder that holds SPLIT*.parquet (or .jsonl, .json, .csv, .arrow), or a glob."
+        None,
+        description="A file, a folder that holds SPLIT*.parquet (or .jsonl, .json, .csv, .arrow), or a glob.",
     )
 
     @model_validator(mode="after")
@@ -85,14 +86,15 @@ class TaskSpec(_Model):
         default_factory=dict,
         description="Canonical column: a column, a dotted path, a list of columns, or one Jinja expression.",
     )
-    labels: Annotated[list[str], Field(min_length=1)] | Annotated[
-        dict[LabelKey, str], Field(min_length=1)
-    ] | None = Field(None, description="Words for the label ids in order, or {value in the source: word}.")
+    labels: Annotated[list[str], Field(min_length=1)] | Annotated[dict[LabelKey, str], Field(min_length=1)] | None = (
+        Field(None, description="Words for the label ids in order, or {value in the source: word}.")
+    )
     where: str | None = Field(None, description='Rows to keep: a Jinja expression, such as "{{ label >= 0 }}".')
     language: str | list[str] = Field("en", description="ISO 639 code or codes.")
     license: str | list[str] = Field("unknown", description="The licence's id on the hub, such as cc-by-4.0.")
     derived_from: list[str] = Field(
-        default_factory=list, description="Origins shared with other tasks: hold out one, and all leave train."
+        default_factory=list,
+        description="Origins shared with other tasks: hold out one, and all leave train.",
     )
     templates: Name | None = Field(
         None, description="The template file in templates/. Default: the task's name, then the kind's."

@@ -78,7 +78,7 @@ def parse(text: str, path: Path) -> Document:
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
         hint = "indent with spaces, not tabs" if "\\t" in (error.problem or "") else ""
         raise CatalogError(f"not valid YAML: {visible(error.problem or '')}", where=where, hint=hint) from None
     except yaml.YAMLError as error:
@@ -95,6 +95,7 @@ def _check_events(text: str, path: Path) -> None:
     """Refuse tags and deep nesting before anything is built."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        assert event.start_mark is not None, event
         where = f"{path}:{event.start_mark.line + 1}"
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
@@ -121,9 +122,7 @@ class _Builder:
         line = node.start_mark.line + 1
         if self.count > MAX_VALUES:
             hint = "aliases (*name) that contain aliases multiply: write the values out"
-            raise CatalogError(
-                f"expands to more than {MAX_VALUES:,} values", where=f"{self.path}:{line}", hint=hint
-            )
+            raise CatalogError(f"expands to more than {MAX_VALUES:,} values", where=f"{self.path}:{line}", hint=hint)
         self.lines.setdefault(at, line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)

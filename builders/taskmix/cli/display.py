@@ -22,7 +22,11 @@ def _print(*parts: Table | Text | str) -> str:
     target = Console()
     width = target.width if target.is_terminal else max(100, shutil.get_terminal_size().columns)
     console = Console(
-        file=io.StringIO(), width=width, force_terminal=target.is_terminal, color_system="standard", highlight=False
+        file=io.StringIO(),
+        width=width,
+        force_terminal=target.is_terminal,
+        color_system="standard",
+        highlight=False,
     )
     with console.capture() as capture:
         for part in parts:
@@ -137,7 +141,11 @@ def _highlighted(marked: str, colour: str) -> Text:
 
 
 def _flat(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) and all(isinstance(v, str) for v in value) else json.dumps(value, ensure_ascii=False)
+    return (
+        ", ".join(map(str, value))
+        if isinstance(value, list) and all(isinstance(v, str) for v in value)
+        else json.dumps(value, ensure_ascii=False)
+    )
 
 
 def _listed(value: str | list[str]) -> str:

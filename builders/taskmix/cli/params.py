@@ -31,7 +31,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Replace the mixture's seed.")
 
 
-class TaskName(click.ParamType):
+class TaskName(click.ParamType[str]):
     """A task's name, completed from the catalog."""
 
     name = "task"

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 from taskmix.building import Reporters
@@ -80,4 +88,7 @@ class _Lines:
         self.last = now
         speed = self.done / max(now - self.started, 1e-9)
         left = (self.total - self.done) / speed if speed else 0
-        print(f"{self.done:,} of {self.total:,} rendered, {speed:,.0f} rows/s, {left:.0f} s left", file=sys.stderr)
+        print(
+            f"{self.done:,} of {self.total:,} rendered, {speed:,.0f} rows/s, {left:.0f} s left",
+            file=sys.stderr,
+        )

@@ -8,12 +8,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
+from polars.datatypes import DataTypeClass
 
 from taskmix.errors import RowError
+from taskmix.frames import SOURCE_ROW
 from taskmix.kinds.labels import Labels
 from taskmix.text import quoted
 
-SOURCE_ROW = "source_row"
+DataType = pl.DataType | DataTypeClass
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,7 @@ def texts(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
     """Return a column of lists of texts, a single text counting as a list of one. Raises RowError as `text` does."""
     series = frame[name]
     if series.dtype == pl.String:
-        series = series.to_frame().select(
-            pl.when(pl.col(name).is_not_null()).then(pl.concat_list(name))
-        )[name]
+        series = series.to_frame().select(pl.when(pl.col(name).is_not_null()).then(pl.concat_list(name)))[name]
     if isinstance(series.dtype, pl.List) and (series.dtype.inner.is_integer() or series.dtype.inner == pl.Null):
         series = series.cast(pl.List(pl.String))
     if series.dtype != pl.List(pl.String):
@@ -108,18 +108,18 @@ def texts(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
     return series
 
 
-_DROP = "drop such rows with `where`, such as \"{{ label is not none }}\""
+_DROP = 'drop such rows with `where`, such as "{{ label is not none }}"'
 
 
-def _wrong_type(view: View, name: str, dtype: pl.DataType, expected: str) -> RowError:
+def _wrong_type(view: View, name: str, dtype: DataType, expected: str) -> RowError:
     return RowError(
         f"`{name}` is {describe(dtype)}, not {expected}",
         where=f"task {view.task}",
-        hint="map another column, or compute one: \"{{ … }}\"",
+        hint='map another column, or compute one: "{{ … }}"',
     )
 
 
-def describe(dtype: pl.DataType | type[pl.DataType]) -> str:
+def describe(dtype: DataType) -> str:
     """Return a data type in words."""
     names: Mapping[object, str] = {pl.String: "text", pl.Boolean: "true or false", pl.Null: "always null"}
     if isinstance(dtype, pl.List):
@@ -146,7 +146,7 @@ def resolve_labels(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
         frame,
         bad,
         lambda at: f"`{name}` is {quoted(_value(series, at))}, which is none of the {len(labels.words)} labels",
-        f"{labels.summary()}; drop rows without a label with `where: \"{{{{ {name} >= 0 }}}}\"`",
+        f'{labels.summary()}; drop rows without a label with `where: "{{{{ {name} >= 0 }}}}"`',
     )
     return found
 

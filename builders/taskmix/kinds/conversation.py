@@ -15,11 +15,12 @@ _ROLES = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "ass
 def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.DataFrame:
     """Bring {role, content} or ShareGPT's {from, value} to {role, content}, and check the turns."""
     series = frame["messages"]
-    fields = {each.name for each in series.dtype.inner.fields} if _is_structs(series.dtype) else set()
+    fields = _fields(series.dtype)
     pair = next((pair for pair in (("role", "content"), ("from", "value")) if fields.issuperset(pair)), None)
     if pair is None:
         raise RowError(
-            f"`messages` is {describe(series.dtype)}, not a list of {{role, content}}", where=f"task {view.task}"
+            f"`messages` is {describe(series.dtype)}, not a list of {{role, content}}",
+            where=f"task {view.task}",
         )
     role, content = (pl.element().struct.field(name) for name in pair)
     roles = series.list.eval(role)
@@ -39,13 +40,16 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
         "drop such rows with `where`",
     )
     renamed = pl.struct(
-        role.replace_strict(_ROLES, default=None, return_dtype=pl.String).alias("role"), content.alias("content")
+        role.replace_strict(_ROLES, default=None, return_dtype=pl.String).alias("role"),
+        content.alias("content"),
     )
     return frame.with_columns(series.list.eval(renamed).cast(MESSAGES).alias("messages"))
 
 
-def _is_structs(dtype: pl.DataType) -> bool:
-    return isinstance(dtype, pl.List) and isinstance(dtype.inner, pl.Struct)
+def _fields(dtype: pl.DataType) -> set[str]:
+    """Return the names of the fields of a list of mappings; none for another type."""
+    inner = dtype.inner if isinstance(dtype, pl.List) else None
+    return {each.name for each in inner.fields} if isinstance(inner, pl.Struct) else set()
 
 
 KIND = Kind(

@@ -23,8 +23,10 @@ class Labels:
         if isinstance(series.dtype, pl.List):
             flat = self.indices(series.explode(empty_as_null=False, keep_nulls=False))
             lengths = series.list.len().fill_null(0)
-            owner = pl.Series("owner", range(len(series)), dtype=pl.UInt32).repeat_by(lengths).explode(
-                empty_as_null=False, keep_nulls=False
+            owner = (
+                pl.Series("owner", range(len(series)), dtype=pl.UInt32)
+                .repeat_by(lengths)
+                .explode(empty_as_null=False, keep_nulls=False)
             )
             grouped = pl.DataFrame({"owner": owner, "index": flat}).group_by("owner", maintain_order=True).all()
             every = pl.DataFrame({"owner": pl.Series(range(len(series)), dtype=pl.UInt32)})
@@ -88,7 +90,11 @@ def _from_names(words: tuple[str, ...]) -> Labels:
 
 
 def _from_mapping(
-    spec: Mapping[str | bool | int, str], dtype: pl.DataType, class_names: Sequence[str] | None, where: str, source: str
+    spec: Mapping[str | bool | int, str],
+    dtype: pl.DataType,
+    class_names: Sequence[str] | None,
+    where: str,
+    source: str,
 ) -> Labels:
     words = tuple(dict.fromkeys(spec.values()))
     by_value = {_as_text(value): words.index(word) for value, word in spec.items()}
@@ -117,7 +123,8 @@ def _check_order(words: tuple[str, ...], class_names: Sequence[str], where: str,
         )
     if set(words) == set(class_names) and words != tuple(class_names):
         raise CatalogError(
-            f"the labels {quoted(list(words), 200)} stand in another order in {source}: {quoted(list(class_names), 200)}",
+            f"the labels {quoted(list(words), 200)} stand in another order in {source}: "
+            f"{quoted(list(class_names), 200)}",
             where=where,
             hint="ids follow the source's order; to rename, map {value in the source: word}",
         )

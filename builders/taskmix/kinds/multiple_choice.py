@@ -13,8 +13,17 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     choices = texts(view, frame, "choices")
     label = _label(frame, view)
     out_of_range = (label < 0) | (label >= choices.list.len().cast(pl.Int64))
-    fail(view, frame, out_of_range, lambda at: f"`label` is {label[at]}, but there are {len(choices[at])} choices")
-    columns = [choices.alias("choices"), label.alias("label"), text(view, frame, "question").alias("question")]
+    fail(
+        view,
+        frame,
+        out_of_range,
+        lambda at: f"`label` is {label[at]}, but there are {len(choices[at])} choices",
+    )
+    columns: list[pl.Series | pl.Expr] = [
+        choices.alias("choices"),
+        label.alias("label"),
+        text(view, frame, "question").alias("question"),
+    ]
     for optional in ("context", "rationale"):
         given = optional in view.columns
         column = text(view, frame, optional, nullable=True) if given else pl.lit(None, pl.String)

@@ -10,8 +10,14 @@ from taskmix.kinds.base import Column, Kind, View, fail, text, texts
 def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.DataFrame:
     """Check the texts; a target may be one text or a list of accepted ones."""
     targets = texts(view, frame, "target")
-    fail(view, frame, targets.list.len() == 0, lambda _: "`target` is an empty list", "drop such rows with `where`")
-    columns = [targets.alias("targets"), targets.list.first().alias("target")]
+    fail(
+        view,
+        frame,
+        targets.list.len() == 0,
+        lambda _: "`target` is an empty list",
+        "drop such rows with `where`",
+    )
+    columns: list[pl.Series | pl.Expr] = [targets.alias("targets"), targets.list.first().alias("target")]
     for optional in ("input", "rationale"):
         given = optional in view.columns
         nullable = optional == "rationale"

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 import polars as pl
 
 from taskmix import hashing
-from taskmix.sources.opening import SOURCE_ROW
+from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.tasks.opening import Split, Task
 from taskmix.templates.files import Template
-from taskmix.templates.render import ALTERNATIVES, DRAW, Alternatives, render
+from taskmix.templates.render import ALTERNATIVES, Alternatives, render
 
 Progress = Callable[[str, int], None]
 Job = Callable[[], pl.DataFrame]
@@ -19,7 +19,13 @@ def no_progress(task: str, rows: int) -> None:
 
 
 def jobs(
-    task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame, seed: int, *, evaluation: bool
+    task: Task,
+    split: Split,
+    templates: Sequence[Template],
+    rows: pl.DataFrame,
+    seed: int,
+    *,
+    evaluation: bool,
 ) -> Iterator[Job]:
     """Yield the work of rendering planned rows, cut into pieces that do not depend on each other.
 
@@ -46,7 +52,13 @@ def jobs(
 
 
 def examples(
-    task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame, seed: int, *, evaluation: bool
+    task: Task,
+    split: Split,
+    templates: Sequence[Template],
+    rows: pl.DataFrame,
+    seed: int,
+    *,
+    evaluation: bool,
 ) -> Iterator[pl.DataFrame]:
     """Yield what the jobs give, one after the other."""
     for job in jobs(task, split, templates, rows, seed, evaluation=evaluation):

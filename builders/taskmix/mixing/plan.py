@@ -15,9 +15,9 @@ from taskmix.catalog.loading import Catalog
 from taskmix.catalog.models import LengthSpec, MixtureSpec
 from taskmix.catalog.selection import select
 from taskmix.errors import CatalogError, SourceError
+from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.examples import Progress, examples, no_progress
 from taskmix.mixing.holdout import assign_roles
-from taskmix.sources.opening import SOURCE_ROW
 from taskmix.tasks.opening import Split, Task, open_task
 from taskmix.templates.files import Template
 
@@ -175,14 +175,17 @@ class _Planner:
             )
         return rows, Counts(source=total, cut=cut, where=where, usable=len(rows))
 
-    def _assign(
-        self, task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame
-    ) -> pl.DataFrame:
+    def _assign(self, task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame) -> pl.DataFrame:
         """Give every row a style by the shares of the mixture, and a template of that style."""
         if not templates:
             return rows.with_columns(template=pl.lit(0, pl.UInt32))
-        shares = {"inverted": self.spec.styles.inverted, "chain-of-thought": self.spec.styles.chain_of_thought}
-        groups = {style: [i for i, each in enumerate(templates) if each.style == style] for style in ("zero-shot", *shares)}
+        shares = {
+            "inverted": self.spec.styles.inverted,
+            "chain-of-thought": self.spec.styles.chain_of_thought,
+        }
+        groups = {
+            style: [i for i, each in enumerate(templates) if each.style == style] for style in ("zero-shot", *shares)
+        }
         style_draw = hashing.draws(self._key(task, split, "style"), pl.col(SOURCE_ROW))
         draw = hashing.draws(self._key(task, split, "template"), pl.col(SOURCE_ROW))
         plain = groups["zero-shot"]

@@ -10,7 +10,13 @@ from taskmix.mixing.plan import SPLITS, Part, Plan
 from taskmix.output.shards import Written
 from taskmix.text import visible
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10**7, "1M<n<10M"),
+)
 _CATEGORIES = {
     "text-classification": "text-classification",
     "token-classification": "token-classification",
@@ -92,9 +98,27 @@ def _tasks(plan: Plan) -> str:
             spec = part.task.entry.spec
             share = f"{len(part.rows) / total:.1%}" if split == "train" else "–"
             licence = ", ".join(_listed(spec.license))
-            cells = (part.task.name, spec.cluster, spec.kind, _origin(part), licence, ", ".join(_listed(spec.language)))
+            cells = (
+                part.task.name,
+                spec.cluster,
+                spec.kind,
+                _origin(part),
+                licence,
+                ", ".join(_listed(spec.language)),
+            )
             rows.append((*cells, split, f"{len(part.rows):,}", share, len(part.templates)))
-    head = ("task", "cluster", "kind", "source", "licence", "language", "split", "rows", "share of train", "templates")
+    head = (
+        "task",
+        "cluster",
+        "kind",
+        "source",
+        "licence",
+        "language",
+        "split",
+        "rows",
+        "share of train",
+        "templates",
+    )
     return "## Tasks\n\n" + _table(head, rows)
 
 
@@ -107,7 +131,9 @@ def _holdout(plan: Plan) -> str:
     holdout = plan.spec.holdout
     lines = []
     if plan.heldout:
-        by = [f"the cluster `{_code(name)}`" for name in holdout.clusters] + [f"`{_code(name)}`" for name in holdout.tasks]
+        by = [f"the cluster `{_code(name)}`" for name in holdout.clusters] + [
+            f"`{_code(name)}`" for name in holdout.tasks
+        ]
         lines.append(f"Held out: {', '.join(by)}. No row of {_names(plan.heldout)} is in `train`.")
     lines += [
         f"`{_code(name)}` shares an origin with the held-out `{_code(of)}`, and appears nowhere."
@@ -124,13 +150,29 @@ def _holdout(plan: Plan) -> str:
 
 def _dropped(plan: Plan) -> str:
     rows = [
-        (part.task.name, part.split, f"{c.source:,}", f"{c.cut:,}", f"{c.where:,}", f"{c.too_short_or_long:,}", f"{c.usable:,}")
+        (
+            part.task.name,
+            part.split,
+            f"{c.source:,}",
+            f"{c.cut:,}",
+            f"{c.where:,}",
+            f"{c.too_short_or_long:,}",
+            f"{c.usable:,}",
+        )
         for part in plan.parts
         if (c := part.counts).cut or c.where or c.too_short_or_long
     ]
     if not rows:
         return ""
-    head = ("task", "split", "rows of the source split", "of another split", "dropped by `where`", "dropped by length", "usable")
+    head = (
+        "task",
+        "split",
+        "rows of the source split",
+        "of another split",
+        "dropped by `where`",
+        "dropped by length",
+        "usable",
+    )
     return "## Rows left out\n\n" + _table(head, rows)
 
 
@@ -142,8 +184,8 @@ def _notes(plan: Plan) -> str:
 def _building(plan: Plan) -> str:
     return f"""## How it was built
 
-By taskmix {metadata.version("taskmix")}, with the seed {plan.seed}. `mix.lock.json` holds the sources and templates with
-their hashes and the hash of every file here; `mix verify` checks them. The same lock gives the same bytes."""
+By taskmix {metadata.version("taskmix")}, with the seed {plan.seed}. `mix.lock.json` holds the sources and templates
+with their hashes and the hash of every file here; `mix verify` checks them. The same lock gives the same bytes."""
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

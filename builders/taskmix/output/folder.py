@@ -64,7 +64,9 @@ def understood(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = {errno.ENOSPC: "free some space", errno.EROFS: "choose another folder with --out"}.get(error.errno or 0, "")
+        hint = {errno.ENOSPC: "free some space", errno.EROFS: "choose another folder with --out"}.get(
+            error.errno or 0, ""
+        )
         reason = error.strerror or str(error)
         raise OutputError(f"cannot be written: {reason}", where=str(path), hint=hint) from None
 

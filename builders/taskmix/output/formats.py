@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from taskmix import hashing
+from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.plan import Part
-from taskmix.sources.opening import SOURCE_ROW
 
 ID_HEX = 24
 ORDER = "order"

@@ -45,7 +45,9 @@ def find_splits(path: Path) -> Splits:
             hint = f"it should hold files such as train{EXTENSIONS[0]} or validation{EXTENSIONS[1]}"
             raise SourceError("the folder holds no data files", where=str(path), hint=hint)
         return {split: tuple(files) for split, files in found.items()}
-    files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+    files = (
+        [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+    )
     if not files:
         raise SourceError("no such file or folder", where=str(path), hint="paths are relative to the catalog file")
     return {"train": tuple(files)}
@@ -179,9 +181,7 @@ def _scan_csv(files: Sequence[Path]) -> pl.LazyFrame:
     """Scan CSV as text: nothing is guessed, so `007`, `NA` and the empty text stay what they are."""
     for file in files:
         _check_csv(file)
-    frames = [
-        pl.scan_csv(file, infer_schema=False, empty_string_is_null=False, glob=False) for file in files
-    ]
+    frames = [pl.scan_csv(file, infer_schema=False, empty_string_is_null=False, glob=False) for file in files]
     return pl.concat(frames, how="vertical")
 
 

@@ -8,11 +8,11 @@ import polars as pl
 
 from taskmix.catalog.loading import CatalogTask
 from taskmix.errors import CatalogError, SourceError, nearest
+from taskmix.frames import SOURCE_ROW
 from taskmix.sources import files, hub
 from taskmix.text import quoted
 
 BATCH_ROWS = 20_000
-SOURCE_ROW = "source_row"
 
 
 @dataclass(frozen=True)
@@ -74,5 +74,3 @@ def open_source(task: CatalogTask, mirror: Path | None) -> Source:
     except SourceError as error:
         where = f"{task.where('source')}: task {task.name}: {error.where}"
         raise SourceError(error.message, where=where, hint=error.hint) from None
-
-

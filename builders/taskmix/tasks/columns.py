@@ -7,7 +7,8 @@ import polars as pl
 
 from taskmix.catalog.loading import CatalogTask
 from taskmix.errors import CatalogError, RowError, TemplateError, nearest
-from taskmix.sources.opening import SOURCE_ROW
+from taskmix.frames import SOURCE_ROW
+from taskmix.kinds.base import DataType
 from taskmix.templates.parts import Expression, is_expression
 from taskmix.text import quoted
 
@@ -70,7 +71,8 @@ def _path(path: str, schema: Mapping[str, pl.DataType], where: str, source: str)
         return pl.col(path), path
     column, *fields = path.split(".")
     require_column(column, schema, where, source)
-    expression, dtype = pl.col(column), schema[column]
+    expression = pl.col(column)
+    dtype: DataType = schema[column]
     for field in fields:
         inside = dtype.inner if isinstance(dtype, pl.List) else dtype
         has = {each.name: each.dtype for each in inside.fields} if isinstance(inside, pl.Struct) else {}
@@ -84,7 +86,7 @@ def _path(path: str, schema: Mapping[str, pl.DataType], where: str, source: str)
     return expression, column
 
 
-def is_plain(dtype: pl.DataType | type[pl.DataType]) -> bool:
+def is_plain(dtype: DataType) -> bool:
     """Whether a column's values are text, numbers, truth values, and lists and mappings of them."""
     if isinstance(dtype, pl.List):
         return is_plain(dtype.inner)
@@ -121,7 +123,9 @@ def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str) 
         return pl.Series(name, values, strict=True)
     except (TypeError, pl.exceptions.PolarsError):
         where = f"{expression.part.file}:{expression.part.line}: task {task}"
-        raise RowError(f"`{name}` is not of one type in all rows", where=where, hint="add `| string` or `| int`") from None
+        raise RowError(
+            f"`{name}` is not of one type in all rows", where=where, hint="add `| string` or `| int`"
+        ) from None
 
 
 def located(error: TemplateError, task: str, row: int, template: str = "") -> TemplateError:

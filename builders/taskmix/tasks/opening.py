@@ -12,9 +12,10 @@ from taskmix.catalog import builtin
 from taskmix.catalog.loading import CatalogTask
 from taskmix.catalog.models import CutSpec, SplitName
 from taskmix.errors import CatalogError, RowError, TemplateError, nearest
+from taskmix.frames import SOURCE_ROW
 from taskmix.kinds import KINDS, Kind, View
 from taskmix.kinds.labels import Labels, make_labels
-from taskmix.sources.opening import SOURCE_ROW, Source, open_source
+from taskmix.sources.opening import Source, open_source
 from taskmix.tasks import columns
 from taskmix.templates.files import Template, read_templates, template_file
 from taskmix.templates.parts import Expression
@@ -79,7 +80,10 @@ class Task:
         """Yield what `batches` does, with the count of rows that each batch lost."""
         for batch in self._named_batches(split, names):
             kept, dropped = self._keep(batch, split)
-            yield self.kind.canonical(kept, self.view, names).select(SOURCE_ROW, *self._available(names)), dropped
+            yield (
+                self.kind.canonical(kept, self.view, names).select(SOURCE_ROW, *self._available(names)),
+                dropped,
+            )
 
     def rows(self, split: Split, wanted: pl.DataFrame, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield only the wanted rows (a frame with `source_row`, sorted), joined with what it says of them.
@@ -197,9 +201,7 @@ def _splits(entry: CatalogTask, source: Source) -> Mapping[SplitName, Split]:
     return splits
 
 
-def _view(
-    entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequence[columns.ColumnMap]
-) -> View:
+def _view(entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequence[columns.ColumnMap]) -> View:
     """Return how the kind sees the task; checks required columns, and works out the labels."""
     schema = source.schema(split)
     mapped = {each.name for each in maps}
@@ -251,7 +253,10 @@ def _label_sample(
     uses = sorted(found.uses) if found else [name]
     batch = next(source.batches(split, uses), None)
     if batch is None or not len(batch):
-        raise CatalogError(f"the split {split!r} of {source.label} is empty", where=f"{entry.where('splits')}: task {entry.name}")
+        raise CatalogError(
+            f"the split {split!r} of {source.label} is empty",
+            where=f"{entry.where('splits')}: task {entry.name}",
+        )
     dtype = columns.apply(batch.head(1000), [found], entry.name)[name].dtype if found else batch[name].dtype
     plain = not (found and isinstance(found.expression, Expression))
     return dtype, source.class_names(split).get(uses[0]) if plain and len(uses) == 1 else None
@@ -312,7 +317,7 @@ def check_names(task: Task, template: Template) -> None:
     mapped = {each.name for each in task.maps} | task.kind.names
     for part in (template.instruction, template.input, template.output):
         allowed = known | {"choices"} if template.choices is not None else known
-        for name in sorted(part.names - allowed):
+        for name in sorted(part.names - allowed - part.assigned):
             raise TemplateError(
                 f"template {template.name}: the task {task.name} has no {quoted(name)}",
                 where=f"{part.file}:{part.line}",

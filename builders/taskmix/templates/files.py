@@ -108,7 +108,11 @@ def _template(document: yamlfile.Document, index: int, entry: object) -> Templat
         raise faults.explain(document, error, TemplateSpec, (index,)) from None
     parts = {
         field: Part(source, str(document.path), document.texts.get((index, field), 1), f"{spec.name}/{field}")
-        for field, source in (("instruction", spec.instruction), ("input", spec.input), ("output", spec.output))
+        for field, source in (
+            ("instruction", spec.instruction),
+            ("input", spec.input),
+            ("output", spec.output),
+        )
     }
     return Template(
         name=spec.name,

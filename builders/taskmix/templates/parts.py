@@ -8,6 +8,7 @@ from types import TracebackType
 
 import jinja2
 from jinja2 import meta
+from jinja2.environment import TemplateExpression
 
 from taskmix.errors import TemplateError
 from taskmix.templates import sandbox
@@ -21,6 +22,8 @@ class Part:
     """A Jinja text of a template or catalog.
 
     `file` and `line` say where its first line stands; `scope` tells the draws of parts of a template apart.
+    `names` are the variables that it reads from outside, `assigned` those that it sets itself; a name that is set
+    in one branch alone is in both.
     """
 
     source: str
@@ -28,6 +31,7 @@ class Part:
     line: int
     scope: str = ""
     names: frozenset[str] = field(init=False)
+    assigned: frozenset[str] = field(init=False)
     _mutates: bool = field(init=False)
     _template: jinja2.Template = field(init=False)
 
@@ -36,6 +40,7 @@ class Part:
         try:
             tree = sandbox.parse(env, self.source, self.scope)
             object.__setattr__(self, "names", frozenset(meta.find_undeclared_variables(tree)) - set(env.globals))
+            object.__setattr__(self, "assigned", sandbox.assigned(tree))
             object.__setattr__(self, "_mutates", sandbox.mutates(tree))
             object.__setattr__(self, "_template", sandbox.compile_template(env, tree))
         except jinja2.TemplateSyntaxError as error:
@@ -79,7 +84,9 @@ class Expression:
         inner = text.strip()
         if not is_expression(inner):
             raise TemplateError(
-                f"{quoted(text)} is not one expression", where=f"{file}:{line}", hint="write {{ … }} around all of it"
+                f"{quoted(text)} is not one expression",
+                where=f"{file}:{line}",
+                hint="write {{ … }} around all of it",
             )
         return cls(Part("{{" + inner[2:-2] + "}}", file, line))
 
@@ -99,7 +106,7 @@ class Expression:
         return found
 
     @functools.cached_property
-    def _compiled(self) -> "sandbox.TemplateExpression":
+    def _compiled(self) -> TemplateExpression:
         return sandbox.compile_expression(environment(), self.part.source[2:-2])
 
 

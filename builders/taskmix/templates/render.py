@@ -9,13 +9,17 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from taskmix.errors import TemplateError
+from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.templates.files import Template
 from taskmix.templates.parts import Expression, Row
 from taskmix.text import quoted
 
-ROW, DRAW = "source_row", "draw"
-RENDERED = {"instruction": pl.String, "input": pl.String, "output": pl.String}
-ALTERNATIVES = {"choices": pl.List(pl.String), "answer": pl.Int64, "references": pl.List(pl.String)}
+RENDERED: Mapping[str, pl.DataType] = {"instruction": pl.String(), "input": pl.String(), "output": pl.String()}
+ALTERNATIVES: Mapping[str, pl.DataType] = {
+    "choices": pl.List(pl.String),
+    "answer": pl.Int64(),
+    "references": pl.List(pl.String),
+}
 _LABEL_NAMES = frozenset(("label", "choices"))
 
 
@@ -31,9 +35,7 @@ class Alternatives:
     answer: tuple[str, str] | None
 
 
-def render(
-    rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None = None
-) -> pl.DataFrame:
+def render(rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None = None) -> pl.DataFrame:
     """Render a template on every row, in order.
 
     Args:
@@ -54,13 +56,13 @@ def render(
     values = rows.select(names).rows(named=True) if names else [{}] * len(rows)
     row_of = _RowRenderer(template, alternatives)
     rendered: list[Sequence[object]] = []
-    for row, source_row, draw in zip(values, rows[ROW], rows[DRAW], strict=True):
+    for row, source_row, draw in zip(values, rows[SOURCE_ROW], rows[DRAW], strict=True):
         try:
             rendered.append(row_of(row, draw))
         except TemplateError as error:
             where = f"{error.where}: task {task}, template {template.name}, row {source_row}"
             raise TemplateError(error.message, where=where, hint=error.hint) from None
-    return pl.DataFrame(rendered, schema=RENDERED | (ALTERNATIVES if alternatives else {}), orient="row")
+    return pl.DataFrame(rendered, schema={**RENDERED, **(ALTERNATIVES if alternatives else {})}, orient="row")
 
 
 @dataclass

@@ -8,16 +8,14 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Never
+from typing import Any, Never
 
 import jinja2
 from jinja2 import nodes, pass_context, sandbox
+from jinja2.environment import TemplateExpression
 from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
 
 from taskmix import hashing
-
-if TYPE_CHECKING:
-    from jinja2.environment import TemplateExpression
 
 FILTERS = frozenset(
     "abs batch capitalize count d default dictsort first float groupby indent int items join last length list lower"
@@ -35,7 +33,9 @@ METHODS: Mapping[type, frozenset[str]] = {
     dict: frozenset("copy get items keys pop update values".split()),
 }
 MUTATING = frozenset("append extend insert pop remove reverse update".split())
-LOOP = frozenset("changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0".split())
+LOOP = frozenset(
+    "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()
+)
 
 _STATEMENTS: tuple[type[nodes.Node], ...] = (
     nodes.Include,
@@ -101,9 +101,9 @@ class Sandbox(sandbox.SandboxedEnvironment):
             times = right if texts[0] is left else left
             if isinstance(times, int) and len(texts[0]) * times > _LONGEST:
                 raise jinja2.TemplateRuntimeError(f"`*` makes more than {_LONGEST:,} items")
-        if operator == "**" and isinstance(left, int) and isinstance(right, int):
-            if left.bit_length() * right > _MAX_BITS:
-                raise jinja2.TemplateRuntimeError(f"`**` makes a number of more than {_MAX_BITS} bits")
+        whole = isinstance(left, int) and isinstance(right, int)
+        if operator == "**" and whole and left.bit_length() * right > _MAX_BITS:
+            raise jinja2.TemplateRuntimeError(f"`**` makes a number of more than {_MAX_BITS} bits")
         return super().call_binop(context, operator, left, right)
 
 
@@ -127,7 +127,9 @@ def choice(context: Context, values: Sequence[object], place: int) -> object:
     items = list(values)
     if not items:
         raise jinja2.TemplateRuntimeError("`choice` of an empty list")
-    return items[hashing.draw(place, context.resolve(DRAW)) % len(items)]
+    draw = context.resolve(DRAW)
+    assert isinstance(draw, int), draw
+    return items[hashing.draw(place, draw) % len(items)]
 
 
 def most_frequent(values: Iterable[Any]) -> list[Any]:
@@ -188,7 +190,7 @@ def compile_template(env: Sandbox, tree: nodes.Template) -> jinja2.Template:
     return jinja2.Template.from_code(env, env.compile(tree, filename="<template>"), env.make_globals(None))
 
 
-def compile_expression(env: Sandbox, source: str) -> "TemplateExpression":
+def compile_expression(env: Sandbox, source: str) -> TemplateExpression:
     """Compile one expression, whose value is taken rather than its text."""
     parse(env, "{{ " + source + " }}", "expression")
     return env.compile_expression(source, undefined_to_none=False)
@@ -197,3 +199,8 @@ def compile_expression(env: Sandbox, source: str) -> "TemplateExpression":
 def mutates(tree: nodes.Template) -> bool:
     """Whether a template may change the lists and mappings that it is given."""
     return any(node.attr in MUTATING for node in tree.find_all(nodes.Getattr))
+
+
+def assigned(tree: nodes.Template) -> frozenset[str]:
+    """Return the names that a template sets."""
+    return frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "store")

@@ -1,0 +1,36 @@
+"""What tests share: where the real datasets lie, and a project folder to write a catalog into."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("TASKMIX_TEST_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real labelled datasets; $TASKMIX_TEST_SHARED names another than ../shared."""
+    data = SHARED / "data"
+    if not data.is_dir():
+        pytest.skip(f"no real datasets in {data}: set TASKMIX_TEST_SHARED to the folder that holds data/")
+    return data
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a project's files and returns its catalog.yaml.
+
+    `project("version: 1 …", **{"templates/t.yaml": "…", "data/train.jsonl": "…"})`
+    """
+
+    def write(catalog: str, files: dict[str, str | bytes] | None = None) -> Path:
+        for name, content in {"catalog.yaml": catalog, **(files or {})}.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / "catalog.yaml"
+
+    return write
