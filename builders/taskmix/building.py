@@ -13,7 +13,7 @@ from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
-from taskmix.output.folder import LOCK, replacing, understood
+from taskmix.output.folder import LOCK, check_target, replacing, understood
 from taskmix.output.formats import format_examples
 from taskmix.output.shards import Buckets, WrittenSplit, sync
 
@@ -87,10 +87,12 @@ def build(
     if workers < 1 or (limit is not None and limit < 1):
         raise UsageError("workers and limit are at least 1")
     report = reporters or Reporters()
+    if out is None:
+        out = Path("mixtures") / catalog.mixture(mixture)[0]
+    check_target(out)
     plan = make_plan(catalog, mixture, mirror=mirror, seed=seed, limit=limit, progress=report.read)
     report.start(sum(len(part.rows) for part in plan.parts))
-    final = out or Path("mixtures") / plan.mixture
-    with replacing(final) as folder:
+    with replacing(out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
         spill = folder / ".buckets"
@@ -104,7 +106,7 @@ def build(
         made = lock.make_lock(plan, written, folder / "README.md")
         _write(folder / LOCK, lock.dump(made))
         sync(folder / "data")
-    return Built(final, made, tuple(summaries))
+    return Built(out, made, tuple(summaries))
 
 
 def _write_split(

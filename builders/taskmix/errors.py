@@ -10,21 +10,22 @@ TaskmixError            an understood failure: one message, no traceback, exit 1
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class TaskmixError(Exception):
-    """An understood failure: what happened, where, and what would mend it."""
+    """An understood failure: what happened, where, what would mend it, and further faults found with it."""
 
     exit_code = 1
 
-    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
-        self.message, self.where, self.hint = message, where, hint
+    def __init__(self, message: str, *, where: str = "", hint: str = "", more: "Sequence[TaskmixError]" = ()) -> None:
+        self.message, self.where, self.hint, self.more = message, where, hint, tuple(more)
         super().__init__(message, where, hint)
 
     def __str__(self) -> str:
         first = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{first}\n  {self.hint}" if self.hint else first
+        own = f"{first}\n  {self.hint}" if self.hint else first
+        return "\n".join([own, *map(str, self.more)])
 
 
 class UsageError(TaskmixError):

@@ -16,8 +16,7 @@ def explain(document: Document, error: ValidationError, model: type[BaseModel], 
     """Return one error that lists every fault found below a place of the document, each with its line."""
     details = sorted(_deepest(error.errors(include_url=False)), key=lambda d: document.line((*at, *_place(d))))
     first, *rest = [_fault(document, detail, model, at) for detail in details]
-    more = [first.hint] if first.hint else []
-    return CatalogError(first.message, where=first.where, hint="\n".join([*more, *map(str, rest)]))
+    return CatalogError(first.message, where=first.where, hint=first.hint, more=rest)
 
 
 def _place(detail: ErrorDetails) -> Location:

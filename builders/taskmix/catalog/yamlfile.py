@@ -79,7 +79,7 @@ def parse(text: str, path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        hint = "indent with spaces, not tabs" if "\\t" in (error.problem or "") else ""
+        hint = "indent with spaces, not tabs" if "tab character" in (error.problem or "") else ""
         raise CatalogError(f"not valid YAML: {visible(error.problem or '')}", where=where, hint=hint) from None
     except yaml.YAMLError as error:
         raise CatalogError(f"not valid YAML: {visible(str(error))}", where=str(path)) from None

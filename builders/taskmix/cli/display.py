@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import shutil
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -16,11 +15,14 @@ from taskmix.cli.queries import Json
 from taskmix.previewing import END, START, Preview
 from taskmix.text import visible
 
+_PIPE_WIDTH = 240
+"""Columns where stdout is no terminal: wide enough that no name is broken over two lines."""
+
 
 def _print(*parts: Table | Text | str) -> str:
     """Return rich output as text, in colour where stdout shows it."""
     target = Console()
-    width = target.width if target.is_terminal else max(100, shutil.get_terminal_size().columns)
+    width = target.width if target.is_terminal else _PIPE_WIDTH
     console = Console(
         file=io.StringIO(),
         width=width,
@@ -104,7 +106,7 @@ def described(found: Json) -> str:
         if value is None or value == [] or value == {}:
             continue
         lines.append(f"{name.replace('_', ' ')}: ", style="bold")
-        text = value if isinstance(value, str) else _flat(value)
+        text = value if isinstance(value, str) and value.strip() else _flat(value)
         lines.append("\n  " + visible(text).replace("\n", "\n  ") if "\n" in text else visible(text))
         lines.append("\n")
     return _print(lines)

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from taskmix.errors import TaskmixError
+from taskmix.text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ def exits() -> Iterator[None]:
     try:
         yield
     except TaskmixError as error:
-        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {visible(str(error))}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)

@@ -16,6 +16,7 @@ from taskmix.kinds.labels import Labels
 from taskmix.text import quoted
 
 DataType = pl.DataType | DataTypeClass
+_MOST_VALUES = 12
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def text(view: View, frame: pl.DataFrame, name: str, nullable: bool = False) -> 
     if series.dtype != pl.String:
         raise _wrong_type(view, name, series.dtype, "text")
     if not nullable:
-        fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _DROP)
+        fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _drop_nulls(name))
     return series
 
 
@@ -102,13 +103,14 @@ def texts(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
         series = series.cast(pl.List(pl.String))
     if series.dtype != pl.List(pl.String):
         raise _wrong_type(view, name, series.dtype, "a list of texts")
-    fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _DROP)
+    fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _drop_nulls(name))
     has_null = series.list.eval(pl.element().is_null()).list.any()
-    fail(view, frame, has_null, lambda _: f"`{name}` has a null among its items", _DROP)
+    fail(view, frame, has_null, lambda _: f"`{name}` has a null among its items", _drop_nulls(name))
     return series
 
 
-_DROP = 'drop such rows with `where`, such as "{{ label is not none }}"'
+def _drop_nulls(name: str) -> str:
+    return f'drop such rows: `where: "{{{{ {name} is not none }}}}"`'
 
 
 def _wrong_type(view: View, name: str, dtype: DataType, expected: str) -> RowError:
@@ -139,16 +141,25 @@ def resolve_labels(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
     assert labels is not None, view
     series = frame[name]
     found = labels.indices(series)
-    fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _DROP)
+    fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _drop_nulls(name))
     bad = found.list.eval(pl.element().is_null()).list.any() if found.dtype == pl.List(pl.Int64) else found.is_null()
     fail(
         view,
         frame,
         bad,
         lambda at: f"`{name}` is {quoted(_value(series, at))}, which is none of the {len(labels.words)} labels",
-        f'{labels.summary()}; drop rows without a label with `where: "{{{{ {name} >= 0 }}}}"`',
+        f'{labels.summary()}; drop other rows: `where: "{{{{ {_condition(name, series.dtype, labels)} }}}}"`',
     )
     return found
+
+
+def _condition(name: str, dtype: pl.DataType, labels: Labels) -> str:
+    """Return a condition of `where` that keeps the rows whose label is known."""
+    values = list(labels.index)
+    if isinstance(dtype, pl.List) or len(values) > _MOST_VALUES:
+        return f"{name} is not none"
+    known = f"[{', '.join(values)}]" if dtype.is_integer() else repr(values)
+    return f"{name} in {known}"
 
 
 def constant(words: Sequence[str]) -> pl.Expr:

@@ -31,6 +31,7 @@ def replacing(out: Path) -> Iterator[Path]:
         OutputError: `out` is not a mixture's folder, another build writes there, or the disk refuses.
     """
     final = Path(os.path.realpath(out))
+    check_target(out)
     with understood(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(_beside(final, "lock"))
@@ -41,7 +42,7 @@ def replacing(out: Path) -> Iterator[Path]:
     try:
         with understood(final):
             _restore(final)
-            _check_ours(final, out)
+            check_target(out)
             _clear_remains(final)
             building = _beside(final, f"building-{os.getpid()}")
             building.mkdir()
@@ -86,15 +87,17 @@ def _restore(final: Path) -> None:
         previous(final).rename(final)
 
 
-def _check_ours(final: Path, shown: Path) -> None:
+def check_target(out: Path) -> None:
+    """Check that a build may write `out`. Raises OutputError if it is anything but a mixture or empty."""
+    final = Path(os.path.realpath(out))
     if not final.exists() and not final.is_symlink():
         return
     if not final.is_dir():
-        raise OutputError("not a folder", where=str(shown), hint="choose another with --out")
+        raise OutputError("not a folder", where=str(out), hint="choose another with --out")
     if any(final.iterdir()) and not (final / LOCK).is_file():
         raise OutputError(
             f"the folder is not a mixture: it has files but no {LOCK}",
-            where=str(shown),
+            where=str(out),
             hint="choose another with --out, or empty it yourself",
         )
 

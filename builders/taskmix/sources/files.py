@@ -17,7 +17,7 @@ from typing import TypeVar
 import polars as pl
 
 from taskmix.errors import SourceError
-from taskmix.text import quoted, visible
+from taskmix.text import quoted, shown, visible
 
 EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
@@ -29,7 +29,7 @@ T = TypeVar("T")
 Splits = Mapping[str, tuple[Path, ...]]
 
 
-def find_splits(path: Path) -> Splits:
+def find_splits(path: Path, extensions: Sequence[str] = EXTENSIONS) -> Splits:
     """Return the files of each split of a folder, a file or a glob, sorted by name.
 
     In a folder a split is `SPLIT.EXT` or `SPLIT-00000-of-00002.EXT`; a file or a glob is one split, `train`.
@@ -37,19 +37,19 @@ def find_splits(path: Path) -> Splits:
     if path.is_dir():
         found: dict[str, list[Path]] = {}
         for file in sorted(path.iterdir()):
-            if file.suffix in EXTENSIONS and not file.name.startswith("."):
+            if file.suffix in extensions and not file.name.startswith("."):
                 match = _SHARD.fullmatch(file.stem)
                 assert match, file
                 found.setdefault(match["split"], []).append(file)
         if not found:
-            hint = f"it should hold files such as train{EXTENSIONS[0]} or validation{EXTENSIONS[1]}"
-            raise SourceError("the folder holds no data files", where=str(path), hint=hint)
+            hint = f"it should hold files such as train{extensions[0]} or validation-00000-of-00002{extensions[-1]}"
+            raise SourceError("the folder holds no data files", where=shown(path), hint=hint)
         return {split: tuple(files) for split, files in found.items()}
     files = (
         [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
     )
     if not files:
-        raise SourceError("no such file or folder", where=str(path), hint="paths are relative to the catalog file")
+        raise SourceError("no such file or folder", where=shown(path), hint="paths are relative to the catalog file")
     return {"train": tuple(files)}
 
 
@@ -71,7 +71,7 @@ def scan(files: Sequence[Path]) -> pl.LazyFrame:
     if len(kinds) > 1 or not kinds <= set(EXTENSIONS):
         listed = ", ".join(sorted(kinds))
         hint = f"one of {', '.join(EXTENSIONS)} a split"
-        raise SourceError(f"cannot read {listed} files", where=str(files[0]), hint=hint)
+        raise SourceError(f"cannot read {listed} files", where=shown(files[0]), hint=hint)
     stamps = tuple((file, stat.st_mtime_ns, stat.st_size) for file in files if (stat := _stat(file)))
     return guarded(files, lambda: _scan(stamps))
 
@@ -87,7 +87,7 @@ def _stat(file: Path) -> os.stat_result:
     try:
         return file.stat()
     except OSError as error:
-        raise SourceError(f"cannot be read: {error.strerror}", where=str(file)) from None
+        raise SourceError(f"cannot be read: {error.strerror}", where=shown(file)) from None
 
 
 def guarded(files: Sequence[Path], action: Callable[[], T]) -> T:
@@ -104,10 +104,10 @@ def _blame(files: Sequence[Path], error: Exception) -> tuple[str, str]:
     message = visible(str(error).splitlines()[0] if str(error) else type(error).__name__)[:300]
     for file in files:
         if not file.is_file():
-            return "no such file", str(file)
+            return "no such file", shown(file)
         if not _readable(file):
-            return f"cannot be read: {message}", str(file)
-    return f"cannot be read: {message}", str(files[0])
+            return f"cannot be read: {message}", shown(file)
+    return f"cannot be read: {message}", shown(files[0])
 
 
 def _readable(file: Path) -> bool:
@@ -134,15 +134,19 @@ def _scan_arrow(files: Sequence[Path]) -> pl.LazyFrame:
 
 def _scan_jsonl(files: Sequence[Path]) -> pl.LazyFrame:
     for file in files:
+        rows = 0
         for number, line in _lines(file):
             if line.strip():
                 _check_json_line(file, number, line)
+                rows += 1
+        if not rows:
+            raise SourceError("the file has no rows", where=shown(file), hint="one JSON object {…} a line")
     return pl.scan_ndjson(list(files), infer_schema_length=None)
 
 
 def _check_json_line(file: Path, number: int, line: bytes) -> None:
     """Refuse a line that Polars would misread: cut off, not an object, or with half of a surrogate pair."""
-    where = f"{file}:{number}"
+    where = f"{shown(file)}:{number}"
     if _SURROGATE.search(line) and _has_lone_surrogate(line):
         raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=where, hint="it is no character")
     stripped = line.strip()
@@ -166,13 +170,13 @@ def _scan_json(files: Sequence[Path]) -> pl.LazyFrame:
         try:
             value = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"not valid JSON: {visible(str(error))}", where=str(file)) from None
+            raise SourceError(f"not valid JSON: {visible(str(error))}", where=shown(file)) from None
         if _SURROGATE.search(text) and _has_lone_surrogate(text):
-            raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=str(file))
+            raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=shown(file))
         if isinstance(value, dict) and len(lists := [v for v in value.values() if isinstance(v, list)]) == 1:
             value = lists[0]
         if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            raise SourceError("not a list of objects", where=str(file), hint="[{…}, {…}]")
+            raise SourceError("not a list of objects", where=shown(file), hint="[{…}, {…}]")
         rows.extend(value)
     return pl.DataFrame(rows, infer_schema_length=None).lazy()
 
@@ -193,25 +197,27 @@ def _check_csv(file: Path) -> None:
         try:
             header = next(reader, None)
             if not header:
-                raise SourceError("the file is empty", where=str(file), hint="a CSV file starts with its column names")
+                raise SourceError(
+                    "the file is empty", where=shown(file), hint="a CSV file starts with its column names"
+                )
             if repeated := [name for name in header if header.count(name) > 1]:
-                raise SourceError(f"two columns are named {quoted(repeated[0])}", where=f"{file}:1")
+                raise SourceError(f"two columns are named {quoted(repeated[0])}", where=f"{shown(file)}:1")
             for row in reader:
                 if len(row) != len(header) and row:
                     raise SourceError(
                         f"{len(row)} fields where the header has {len(header)}",
-                        where=f"{file}:{reader.line_num}",
+                        where=f"{shown(file)}:{reader.line_num}",
                         hint="quote texts that hold commas or line breaks",
                     )
         except csv.Error as error:
-            raise SourceError(f"not valid CSV: {error}", where=f"{file}:{reader.line_num}") from None
+            raise SourceError(f"not valid CSV: {error}", where=f"{shown(file)}:{reader.line_num}") from None
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a text file, refusing a byte order mark, bad UTF-8 and old Macintosh line ends."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            where = f"{file}:{number}"
+            where = f"{shown(file)}:{number}"
             if number == 1 and line.startswith(_BOM):
                 raise SourceError("starts with a byte order mark", where=where, hint="save it as UTF-8 without BOM")
             try:

@@ -68,9 +68,10 @@ def open_source(task: CatalogTask, mirror: Path | None) -> Source:
         label = spec.hub if spec.config is None else f"{spec.hub} ({spec.config})"
         if mirror is not None:
             folder = mirror / spec.hub / (spec.config or "")
-            return Source(label, folder, files.find_splits(folder))
+            return Source(label, folder, files.find_splits(folder, (".parquet",)))
         pinned = hub.fetch(spec.hub, spec.config, spec.revision)
-        return Source(label, pinned.folder, files.find_splits(pinned.folder), pinned.commit)
+        return Source(label, pinned.folder, files.find_splits(pinned.folder, (".parquet",)), pinned.commit)
     except SourceError as error:
         where = f"{task.where('source')}: task {task.name}: {error.where}"
-        raise SourceError(error.message, where=where, hint=error.hint) from None
+        hint = "a mirror holds DIR/org/name/[config/]SPLIT*.parquet" if mirror and spec.hub else error.hint
+        raise SourceError(error.message, where=where, hint=hint) from None

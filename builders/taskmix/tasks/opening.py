@@ -1,6 +1,6 @@
 """A task of the catalog with its source, its kind and its templates, all checked against each other."""
 
-import hashlib
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,10 +80,7 @@ class Task:
         """Yield what `batches` does, with the count of rows that each batch lost."""
         for batch in self._named_batches(split, names):
             kept, dropped = self._keep(batch, split)
-            yield (
-                self.kind.canonical(kept, self.view, names).select(SOURCE_ROW, *self._available(names)),
-                dropped,
-            )
+            yield self._canonical(kept, split, names), dropped
 
     def rows(self, split: Split, wanted: pl.DataFrame, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield only the wanted rows (a frame with `source_row`, sorted), joined with what it says of them.
@@ -92,7 +89,7 @@ class Task:
         """
         for batch in self._named_batches(split, names, wanted):
             if len(batch):
-                frame = self.kind.canonical(batch, self.view, names).select(SOURCE_ROW, *self._available(names))
+                frame = self._canonical(batch, split, names)
                 yield frame.join(wanted, on=SOURCE_ROW, how="inner", maintain_order="left")
 
     def _named_batches(
@@ -100,8 +97,8 @@ class Task:
     ) -> Iterator[pl.DataFrame]:
         """Yield batches with the source's columns that are needed and the mapped ones."""
         schema = self._schema(split.source_split)
-        used = {column for each in self.maps for column in each.uses} | set(names) | self._where_names()
-        raw = [name for name in schema if name in used or name in self.view.columns]
+        used = self.used_columns(names)
+        raw = [name for name in schema if name in used]
         for batch in self.source.batches(split.source_split, raw):
             chosen = batch if wanted is None else batch.join(wanted.select(SOURCE_ROW), on=SOURCE_ROW, how="semi")
             yield columns.apply(chosen, self.maps, self.name)
@@ -129,13 +126,25 @@ class Task:
         """Return a 64-bit hash of what each row asks, so that equal rows are cut to the same side."""
         present = [name for name in self.kind.inputs if name in self.view.columns] or sorted(self.view.columns)
         rows = batch.select(present).rows()
-        return [int.from_bytes(hashlib.blake2b(repr(row).encode(), digest_size=8).digest(), "little") for row in rows]
+        return [hashing.key(json.dumps(row, ensure_ascii=False)) for row in rows]
+
+    def _canonical(self, batch: pl.DataFrame, split: Split, names: Collection[str]) -> pl.DataFrame:
+        """Return the checked variables; a row that cannot be used is named with its source and split."""
+        try:
+            frame = self.kind.canonical(batch, self.view, names)
+        except RowError as error:
+            where = f"{self.entry.where()}: {self.source.label} ({split.source_split}): {error.where}"
+            raise RowError(error.message, where=where, hint=error.hint) from None
+        return frame.select(SOURCE_ROW, *self._available(names))
 
     def _available(self, names: Collection[str]) -> list[str]:
         return sorted(set(names) & self.variables())
 
-    def _where_names(self) -> frozenset[str]:
-        return self.keep.names if self.keep is not None else frozenset()
+    def used_columns(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names of source columns that are read for the canonical columns, `where` and variables."""
+        mapped = frozenset(column for each in self.maps for column in each.uses)
+        kept = self.keep.names if self.keep is not None else frozenset[str]()
+        return mapped | self.view.columns | kept | frozenset(names)
 
     def _schema(self, split: str | None = None) -> pl.Schema:
         return self.source.schema(split or next(iter(self.splits.values())).source_split)
@@ -279,7 +288,8 @@ def _template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
     """Return the template file: the one named, else the task's own, else the kind's."""
     folders = [entry.root / "templates", builtin.templates_folder()]
     wanted = entry.spec.templates
-    found = template_file(wanted or entry.name, folders)
+    # a built-in file serves a task of another catalog only if it is named: the names may meet by chance
+    found = template_file(wanted, folders) if wanted else template_file(entry.name, folders[:1])
     if wanted is not None and found is None:
         known = [path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yaml")]
         raise CatalogError(
@@ -294,7 +304,8 @@ def _template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
 def _check_splits_agree(task: Task) -> None:
     """Check that every split has the columns that the first one was checked for."""
     first, *others = task.splits.items()
-    base = task.source.schema(first[1].source_split)
+    used = task.used_columns(frozenset().union(*(template.names for template in task.templates)))
+    base = {name: dtype for name, dtype in task.source.schema(first[1].source_split).items() if name in used}
     for name, split in others:
         schema = task.source.schema(split.source_split)
         for column, dtype in base.items():
@@ -320,13 +331,13 @@ def check_names(task: Task, template: Template) -> None:
         for name in sorted(part.names - allowed - part.assigned):
             raise TemplateError(
                 f"template {template.name}: the task {task.name} has no {quoted(name)}",
-                where=f"{part.file}:{part.line}",
+                where=part.where(name),
                 hint=nearest(name, allowed),
             )
         for name in sorted((part.names & set(schema)) - mapped):
             if not columns.is_plain(schema[name]):
                 raise TemplateError(
                     f"template {template.name}: the column {quoted(name)} of task {task.name} is {schema[name]}",
-                    where=f"{part.file}:{part.line}",
+                    where=part.where(name),
                     hint="templates take text, numbers, truth values, and lists and mappings of them",
                 )

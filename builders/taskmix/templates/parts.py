@@ -52,6 +52,10 @@ class Part:
         line = self.line + (error.lineno or 1) - 1
         return TemplateError(visible(error.message or "not valid Jinja"), where=f"{self.file}:{line}")
 
+    def where(self, name: str) -> str:
+        """Return ``file:line`` of the first use of a name."""
+        return f"{self.file}:{self.line + sandbox.first_line(environment(), self.source, name) - 1}"
+
     def render(self, row: Row, draw: int = 0) -> str:
         """Return the text for one row.
 

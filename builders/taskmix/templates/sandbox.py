@@ -204,3 +204,9 @@ def mutates(tree: nodes.Template) -> bool:
 def assigned(tree: nodes.Template) -> frozenset[str]:
     """Return the names that a template sets."""
     return frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "store")
+
+
+def first_line(env: Sandbox, source: str, name: str) -> int:
+    """Return the line of a template's text where a name is first used."""
+    lines = [found.lineno for found in env.parse(source).find_all(nodes.Name) if found.name == name]
+    return min(lines, default=1)

@@ -1,0 +1,319 @@
+"""Bad input gets one clear message with its place, exit 1 or 2, no traceback; an earlier mixture stays as it was."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from taskmix.cli import main
+
+CATALOG = """\
+version: 1
+tasks:
+  t:
+    kind: text-classification
+    cluster: c
+    source: {path: data}
+    labels: [bad, good]
+mixtures:
+  m: {tasks: [t]}
+default_mixture: m
+"""
+ROWS = "".join(f'{{"text": "row {i}", "label": {i % 2}}}\n' for i in range(40))
+FILES = {"catalog.yaml": CATALOG, "data/train.jsonl": ROWS, "data/validation.jsonl": ROWS[:400].rsplit("\n", 1)[0]}
+
+
+def template(output: str = "{{ choices[label] }}", instruction: str = "Say it.\n    {{ text }}") -> str:
+    return f"- name: a\n  instruction: |-\n    {instruction}\n  output: |-\n    {output}\n"
+
+
+def write(files: Mapping[str, str | bytes | None]) -> None:
+    for name, content in files.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def mix(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), prog_name="mix")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a finished mixture, as the working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    write(FILES)
+    assert mix("build").exit_code == 0
+    return tmp_path
+
+
+def check_failure(result: Result, code: int, *said: str) -> None:
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    for text in said:
+        assert text in result.stderr, result.stderr
+
+
+def changed(old: str, new: str) -> dict[str, str | bytes | None]:
+    assert old in CATALOG
+    return {"catalog.yaml": CATALOG.replace(old, new)}
+
+
+def bomb() -> str:
+    levels = "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{','.join([f'*{chr(97 + i)}'] * 10)}]\n" for i in range(8))
+    return "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + levels
+
+
+CATALOG_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]] = {
+    "unknown kind": (
+        changed("text-classification", "text-clasification"),
+        ("catalog.yaml:4", "'text-clasification'", "did you mean 'text-classification'?"),
+    ),
+    "unknown key": (changed("cluster: c", "clustr: c"), ("catalog.yaml:5", "'clustr'", "did you mean 'cluster'?")),
+    "several faults at once": (
+        changed("cluster: c\n    source: {path", "cluster: c\n    licence: x\n    source: {pth"),
+        ("catalog.yaml:6: unknown key 'licence'", "did you mean 'license'?", "catalog.yaml:7: unknown key 'pth'"),
+    ),
+    "unknown column": (
+        changed("labels:", "columns: {text: txt}\n    labels:"),
+        ("catalog.yaml:7: task t", "no column 'txt'; it has text, label", "did you mean 'text'?"),
+    ),
+    "a path that leads nowhere": (
+        changed("labels:", "columns: {text: text.inner}\n    labels:"),
+        ("catalog.yaml:7", "'text.inner' leads nowhere"),
+    ),
+    "unknown cluster": (changed("[t]", '["cluster:d"]'), ("catalog.yaml:9", "'cluster:d'", "known: c")),
+    "unknown task": (changed("[t]", "[tt]"), ("catalog.yaml:9", "'tt'", "did you mean 't'?")),
+    "a glob that matches nothing": (changed("[t]", '["x*"]'), ("catalog.yaml:9", "'x*'", "mix list")),
+    "unknown held-out cluster": (
+        changed("{tasks: [t]}", "{tasks: [t], holdout: {clusters: [d]}}"),
+        ("catalog.yaml:9", "holdout.clusters: 'd'", "known: c"),
+    ),
+    "everything held out": (
+        changed("{tasks: [t]}", "{tasks: [t], holdout: {clusters: [c]}}"),
+        ("catalog.yaml:9", "leaves no task to train on"),
+    ),
+    "unknown template file": (
+        changed("labels:", "templates: sst\n    labels:"),
+        ("catalog.yaml:7", "'sst.yaml'", "did you mean 'sst2'?"),
+    ),
+    "missing source": (changed("{path: data}", "{path: dat}"), ("catalog.yaml:6", "dat: no such file or folder")),
+    "missing split": (
+        changed("labels:", "splits: {train: train, validation: valid}\n    labels:"),
+        ("catalog.yaml:7", "no split 'valid'; it has train, validation"),
+    ),
+    "one split twice": (
+        changed("labels:", "splits: {train: train, validation: train}\n    labels:"),
+        ("catalog.yaml:7", "the same split", "from: train"),
+    ),
+    "a cut from nothing": (
+        changed("labels:", "splits: {validation: {from: train, fraction: 0.5}}\n    labels:"),
+        ("catalog.yaml:7", "cut from 'train'"),
+    ),
+    "a key of a later version": (
+        changed("{tasks: [t]}", "{tasks: [t], styles: {few_shot: {share: 0.5}}}"),
+        ("catalog.yaml:9", "`few_shot` is not supported by this version yet"),
+    ),
+    "a size": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: 10}}"),
+        ("catalog.yaml:9", "`size` is not supported by this version yet"),
+    ),
+    "a weight": (changed("[t]", "[{t: 2.0}]"), ("catalog.yaml:9", "not supported by this version yet")),
+    "duplicate key": (
+        changed("    cluster: c\n", "    cluster: c\n    cluster: d\n"),
+        ("catalog.yaml:6", "'cluster' stands twice (first on line 5)"),
+    ),
+    "two tasks of one name": (
+        changed("mixtures:", "  t: {kind: conversation, cluster: c, source: {path: data}}\nmixtures:"),
+        ("catalog.yaml:8", "'t' stands twice (first on line 3)"),
+    ),
+    "a name of the built-in catalog": (
+        {"catalog.yaml": CATALOG.replace("version: 1", "version: 1\nextends: builtin").replace("  t:", "  sst2:")},
+        ("catalog.yaml:4", "'sst2' is one of the built-in catalog too"),
+    ),
+    "tab": (changed("    cluster: c", "\tcluster: c"), ("catalog.yaml:5", "tab", "indent with spaces")),
+    "alias bomb": ({"catalog.yaml": bomb()}, ("catalog.yaml:", "expands to more than")),
+    "tag": (changed("cluster: c", "cluster: !!python/name:os.system c"), ("catalog.yaml:5", "tag")),
+    "deep nesting": ({"catalog.yaml": "[" * 5000}, ("catalog.yaml:1", "nested deeper")),
+    "a name that escapes": (changed("  m: {", "  ../m: {"), ("catalog.yaml:9", "'../m' is not a valid name")),
+    "a refused licence": (
+        changed("{tasks: [t]}", "{tasks: [t], licenses: {deny: [unknown]}}"),
+        ("catalog.yaml:9", "'unknown', which this mixture refuses"),
+    ),
+    "conversations in text": (
+        changed("kind: text-classification", "kind: conversation"),
+        ("catalog.yaml:3", "a conversation task needs `messages`"),
+    ),
+    "control characters": (changed("[bad, good]", '["a\\e[31m"]'), ("labels: 0=a\\x1b[31m",)),
+    "labels renamed upstream": (
+        changed("[bad, good]", "{bad: bad, good: good}"),
+        ("`label` is 0, which is none of the 2 labels",),
+    ),
+    "nothing left by length": (
+        changed("{tasks: [t]}", "{tasks: [t], length: {max_chars: 3}}"),
+        ("catalog.yaml:3", "all 40 are outside"),
+    ),
+    "where drops all": (
+        changed("labels:", 'where: "{{ label > 5 }}"\n    labels:'),
+        ("catalog.yaml:3", "no row left of 40 (40 dropped by `where`)"),
+    ),
+    "where is no condition": (
+        changed("labels:", 'where: "{{ text }}"\n    labels:'),
+        ("catalog.yaml:7: task t, row 0", "not true or false"),
+    ),
+    "where names nothing": (
+        changed("labels:", 'where: "{{ labl }}"\n    labels:'),
+        ("catalog.yaml:7", "'labl'", "label"),
+    ),
+}
+
+DATA_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]] = {
+    "null label": (
+        {"data/train.jsonl": ROWS + '{"text": "x", "label": null}\n'},
+        ("catalog.yaml:3: data (train): task t, row 40", "`label` is null", "{{ label is not none }}"),
+    ),
+    "label out of range": (
+        {"data/train.jsonl": ROWS + '{"text": "x", "label": -1}\n'},
+        ("task t, row 40", "`label` is -1", "0=bad, 1=good", "{{ label in [0, 1] }}"),
+    ),
+    "null text": ({"data/train.jsonl": ROWS + '{"text": null, "label": 1}\n'}, ("row 40", "`text` is null")),
+    "numbers as text": (
+        {"data/train.jsonl": '{"text": 1.5, "label": 1}\n', "data/validation.jsonl": '{"text": 2.5, "label": 1}\n'},
+        ("`text` is Float64, not text",),
+    ),
+    "empty split": ({"data/train.jsonl": ""}, ("data/train.jsonl", "no rows")),
+    "corrupt Parquet": (
+        {"data/train.jsonl": None, "data/train.parquet": b"PAR1 garbage PAR1"},
+        ("data/train.parquet: cannot be read",),
+    ),
+    "line cut off": ({"data/train.jsonl": ROWS + '{"text": "abc", "la'}, ("data/train.jsonl:41", "cut off")),
+    "lone surrogate": ({"data/train.jsonl": ROWS + '{"text": "\\ud800", "label": 1}\n'}, ("data/train.jsonl:41",)),
+    "not UTF-8": (
+        {"data/train.jsonl": ROWS.encode() + b'{"text": "\xff", "label": 1}\n'},
+        ("data/train.jsonl:41", "UTF-8"),
+    ),
+    "splits disagree": (
+        {"data/validation.jsonl": '{"text": "a", "label": "good"}\n'},
+        ("the column 'label' of data is Int64 in train, but String in validation",),
+    ),
+}
+
+TEMPLATE_FAULTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "unknown variable": (
+        template(instruction="Say\n    {{ txt }}"),
+        ("templates/t.yaml:4", "the task t has no 'txt'", "did you mean 'text'?"),
+    ),
+    "not Jinja": (template(instruction="Say\n    {% if %}"), ("templates/t.yaml:4", "Expected an expression")),
+    "fails on one row": (
+        template(instruction="Say\n    {{ 1 / (text.split(' ')[1] | int - 17) }}"),
+        ("templates/t.yaml:4: task t, template a, row 17", "division by zero"),
+    ),
+    "empty output": (
+        template(output="{{ '' if label else choices[label] }}"),
+        ("templates/t.yaml:6: task t, template a, row 1", "the output is empty"),
+    ),
+    "label out of the choices": (
+        template(output="{{ choices[label + 1] }}"),
+        ("templates/t.yaml:6: task t, template a, row 1",),
+    ),
+    "private attribute": (template(instruction="{{ text.__class__ }}"), ("templates/t.yaml:3", "`__class__`")),
+    "include": (template(instruction="{% include 'x' %}"), ("templates/t.yaml:3", "`include` is not allowed")),
+    "unknown filter": (template(instruction="{{ text | attr('x') }}"), ("templates/t.yaml:3", "attr")),
+    "two of one name": (template() + template(), ("templates/t.yaml:7", "two templates are named 'a'", "line 1")),
+    "no output": ("- name: a\n  instruction: x\n", ("templates/t.yaml:1", "output: this key is required")),
+    "not a list": ("name: a\n", ("templates/t.yaml", "not a list of templates")),
+    "misspelt key": (template() + "  choises: [a]\n", ("templates/t.yaml:7", "did you mean 'choices'?")),
+}
+
+
+@pytest.mark.parametrize("name", CATALOG_FAULTS)
+def test_a_fault_of_the_catalog_is_explained(name: str, built: Path) -> None:
+    files, said = CATALOG_FAULTS[name]
+    before = hashes(built / "mixtures" / "m")
+    write(files)
+    check_failure(mix("build", "--out", "mixtures/m"), 1, *said)
+    assert hashes(built / "mixtures" / "m") == before
+
+
+@pytest.mark.parametrize("name", DATA_FAULTS)
+def test_a_fault_of_the_data_is_explained(name: str, built: Path) -> None:
+    files, said = DATA_FAULTS[name]
+    before = hashes(built / "mixtures" / "m")
+    write(files)
+    check_failure(mix("build"), 1, *said)
+    assert hashes(built / "mixtures" / "m") == before
+
+
+@pytest.mark.parametrize("name", TEMPLATE_FAULTS)
+def test_a_fault_of_a_template_is_explained(name: str, built: Path) -> None:
+    text, said = TEMPLATE_FAULTS[name]
+    before = hashes(built / "mixtures" / "m")
+    write({"templates/t.yaml": text})
+    check_failure(mix("build"), 1, *said)
+    assert hashes(built / "mixtures" / "m") == before
+
+
+def test_a_template_that_fails_on_one_row_in_ten_thousand_is_named_with_it(built: Path) -> None:
+    rows = "".join(f'{{"text": "row {i}", "label": {i % 2}}}\n' for i in range(30_000))
+    fragile = template(instruction="Say\n    {{ 1 / (text.split(' ')[1] | int - 23456) }}")
+    write({"data/train.jsonl": rows, "templates/t.yaml": fragile})
+    check_failure(mix("build"), 1, "templates/t.yaml:4: task t, template a, row 23456: division by zero")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("build", "mm"), 2, "did you mean 'm'?"),
+        (("build", "--catalog", "nope.yaml"), 1, "nope.yaml: cannot be read"),
+        (("build", "--catalog", "data"), 1, "data: cannot be read"),
+        (("build", "--seed", "-1"), 2, "--seed"),
+        (("build", "--sed", "1"), 2, "--seed"),
+        (("buld",), 2, "build"),
+        (("build", "--mirror", "nowhere"), 2, "nowhere"),
+        (("verify", "data"), 1, "no mix.lock.json"),
+        (("verify", "nowhere"), 1, "no mix.lock.json"),
+        (("show", "nope"), 2, "'nope'"),
+        (("show", "t/nope"), 2, "no template 'nope'"),
+        (("preview", "tt"), 2, "did you mean 't'?"),
+        (("preview", "t", "--template", "pick"), 2, "pick-a-label"),
+        (("list", "--kind", "multiple-choise"), 2, "did you mean 'multiple-choice'?"),
+        (("init", "data"), 1, "not empty"),
+        (("completion", "tcsh"), 2, "bash"),
+    ],
+)
+def test_a_wrong_call_is_explained(arguments: tuple[str, ...], code: int, said: str, built: Path) -> None:
+    check_failure(mix(*arguments), code, said)
+
+
+def test_a_mirror_without_the_dataset_is_explained(built: Path) -> None:
+    write(changed("{path: data}", "{hub: org/name}"))
+    check_failure(mix("build", "--mirror", "data"), 1, "catalog.yaml:6", "data/org/name", "SPLIT*.parquet")
+
+
+def test_an_output_folder_that_is_not_ours_is_refused_before_any_work(built: Path) -> None:
+    write({"other/file.txt": "precious"})
+    check_failure(mix("build", "--out", "other"), 1, "other: the folder is not a mixture", "--out")
+    assert Path("other/file.txt").read_text() == "precious"
+
+
+def test_names_in_data_are_shown_without_their_control_characters(built: Path) -> None:
+    write({"data/train.jsonl": '{"text": "x", "label": "\\u001b[31mred"}\n'})
+    write({"data/validation.jsonl": None})
+    result = mix("build")
+    check_failure(result, 1, "\\x1b[31mred")
+    assert "\x1b[31mred" not in result.output
