@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from taskmix.catalog.loading import Catalog
+from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
@@ -59,9 +59,9 @@ class Reporters:
 
 
 def build(
-    catalog: Catalog,
     mixture: str | None = None,
     *,
+    catalog: Catalog | None = None,
     out: Path | None = None,
     mirror: Path | None = None,
     seed: int | None = None,
@@ -72,8 +72,8 @@ def build(
     """Build a mixture into a folder, all or nothing.
 
     Args:
-        catalog: where the mixture and its tasks are described.
         mixture: its name; by default the catalog's default mixture.
+        catalog: where it and its tasks are described; by default the one that `load_catalog` finds.
         out: the folder; by default `mixtures/NAME` in the working folder.
         mirror: a folder with copies of hub datasets, `DIR/org/name/[config/]SPLIT*.parquet`.
         seed: replaces the mixture's seed.
@@ -87,6 +87,7 @@ def build(
     if workers < 1 or (limit is not None and limit < 1):
         raise UsageError("workers and limit are at least 1")
     report = reporters or Reporters()
+    catalog = catalog or load_catalog()
     if out is None:
         out = Path("mixtures") / catalog.mixture(mixture)[0]
     check_target(out)

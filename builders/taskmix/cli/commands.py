@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from taskmix.cli.params import (
+    AnyName,
     MixtureName,
     TaskName,
     catalog_option,
@@ -68,8 +69,8 @@ def build(
 
     with progress() as reporters:
         built = run(
-            load_catalog(catalog),
             mixture,
+            catalog=load_catalog(catalog),
             out=out,
             mirror=mirror,
             seed=seed,
@@ -108,7 +109,7 @@ def list_(
 
 
 @main.command(epilog="Example: mix show review-sentiment/pick-a-letter")
-@click.argument("name")
+@click.argument("name", type=AnyName())
 @catalog_option
 @mirror_option
 @json_option

@@ -63,6 +63,15 @@ class MixtureName(TaskName):
         return sorted(catalog.mixtures)
 
 
+class AnyName(TaskName):
+    """What `mix show` takes: the name of a task, a mixture or a template. The first two are completed."""
+
+    name = "name"
+
+    def _of(self, catalog: Any) -> list[str]:
+        return sorted([*catalog.tasks, *catalog.mixtures])
+
+
 @contextmanager
 def exits() -> Iterator[None]:
     """Turn an understood failure into its message on stderr and its exit code."""

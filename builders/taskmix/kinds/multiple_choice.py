@@ -19,8 +19,10 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
         out_of_range,
         lambda at: f"`label` is {label[at]}, but there are {len(choices[at])} choices",
     )
+    keys = texts(view, frame, "keys") if "keys" in view.columns else pl.lit(None, pl.List(pl.String))
     columns: list[pl.Series | pl.Expr] = [
         choices.alias("choices"),
+        keys.alias("keys"),
         label.alias("label"),
         text(view, frame, "question").alias("question"),
     ]

@@ -2,11 +2,13 @@
 
 A build happens in `.NAME.building-PID/` beside the final folder. When it is complete the two change places
 (`renameat2(RENAME_EXCHANGE)`), and the old one is removed. Where the system has no exchange, the old folder is
-first renamed to `.NAME.previous`; a run that finds no folder but a previous one puts it back.
+first renamed to `.NAME.previous`; a run that finds no folder but a previous one puts it back. Nothing is removed
+under the name `.NAME.previous`, so what has that name is whole.
 """
 
 import ctypes
 import errno
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -44,12 +46,14 @@ def replacing(out: Path) -> Iterator[Path]:
             _restore(final)
             check_target(out)
             _clear_remains(final)
-            building = _beside(final, f"building-{os.getpid()}")
+            building = _building(final)
             building.mkdir()
         try:
             with understood(final):
                 yield building
                 sync(building)
+                # somebody may have put files there since the build began
+                check_target(out)
                 _exchange(building, final)
                 sync(final.parent)
         finally:
@@ -68,13 +72,18 @@ def understood(path: Path) -> Iterator[None]:
         hint = {errno.ENOSPC: "free some space", errno.EROFS: "choose another folder with --out"}.get(
             error.errno or 0, ""
         )
-        reason = error.strerror or str(error)
+        # what Arrow gives as `strerror` is a sentence around the system's words
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise OutputError(f"cannot be written: {reason}", where=str(path), hint=hint) from None
 
 
 def previous(final: Path) -> Path:
     """Return where the old folder waits while a system without exchange puts the new one in its place."""
     return _beside(final, "previous")
+
+
+def _building(final: Path) -> Path:
+    return _beside(final, f"building-{os.getpid()}")
 
 
 def _beside(final: Path, what: str) -> Path:
@@ -104,10 +113,10 @@ def check_target(out: Path) -> None:
 
 def _clear_remains(final: Path) -> None:
     """Remove what builds that were killed left behind; the lock says that none is at work."""
-    for remains in final.parent.glob(f".{final.name}.building-*"):
+    for remains in final.parent.glob(f".{glob.escape(final.name)}.building-*"):
         shutil.rmtree(remains, ignore_errors=True)
-    if final.exists():
-        shutil.rmtree(previous(final), ignore_errors=True)
+    if final.exists() and previous(final).exists():
+        _discard(previous(final), _building(final))
 
 
 def _exchange(new: Path, final: Path) -> None:
@@ -115,9 +124,20 @@ def _exchange(new: Path, final: Path) -> None:
     if not final.exists():
         new.rename(final)
     elif not _swap(new, final):
-        final.rename(previous(final))
-        new.rename(final)
-        shutil.rmtree(previous(final), ignore_errors=True)
+        try:
+            final.rename(previous(final))
+            new.rename(final)
+        except BaseException:
+            _restore(final)
+            raise
+        sync(final.parent)
+        _discard(previous(final), new)
+
+
+def _discard(folder: Path, aside: Path) -> None:
+    """Remove a whole mixture, under another name, so that no half of it is ever taken for the whole."""
+    folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _swap(new: Path, final: Path) -> bool:

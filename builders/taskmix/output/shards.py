@@ -5,6 +5,7 @@ A shard is a pure function of the plan: which rows it holds follows from their h
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,9 +104,18 @@ class Buckets:
 
 def write_parquet(rows: pl.DataFrame, path: Path) -> None:
     """Write rows so that the same rows give the same bytes, and are on the disk when this returns."""
-    # a fixed row group size: the default depends on how the frame happens to be chunked
-    rows.rechunk().write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    try:
+        # a fixed row group size: the default depends on how the frame happens to be chunked
+        rows.rechunk().write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+    except pl.exceptions.ComputeError as error:
+        raise _system_error(error) or error from None
     sync(path)
+
+
+def _system_error(error: Exception) -> OSError | None:
+    """Return the system's error behind one of Polars, which calls a full disk a file out of specification."""
+    code = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 
 
 def describe(root: Path, path: str, rows: int) -> Shard:

@@ -1,5 +1,6 @@
 """Template files: a list of named instructions, with their inputs and outputs."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,13 @@ def read_templates(path: Path) -> tuple[Template, ...]:
         CatalogError: the file is not a list of templates with distinct names; with the line.
         TemplateError: a template is not valid Jinja, or uses what the sandbox refuses; with the line.
     """
+    stat = path.stat() if path.is_file() else None
+    return _read(path, stat.st_mtime_ns if stat else 0, stat.st_size if stat else 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(path: Path, modified: int, size: int) -> tuple[Template, ...]:
+    """Read and compile a template file once for each state that it is in: many tasks may share it."""
     document = yamlfile.read(path)
     if not isinstance(document.value, list) or not document.value:
         raise CatalogError("not a list of templates", where=str(path), hint="start each with `- name: …`")

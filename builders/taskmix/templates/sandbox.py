@@ -37,16 +37,17 @@ LOOP = frozenset(
     "changed cycle depth depth0 first index index0 last length nextitem previtem revindex revindex0".split()
 )
 
-_STATEMENTS: tuple[type[nodes.Node], ...] = (
-    nodes.Include,
-    nodes.Import,
-    nodes.FromImport,
-    nodes.Extends,
-    nodes.Block,
-    nodes.Macro,
-    nodes.CallBlock,
-    nodes.FilterBlock,
-)
+_STATEMENTS: Mapping[type[nodes.Node], str] = {
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "from",
+    nodes.Extends: "extends",
+    nodes.Block: "block",
+    nodes.Macro: "macro",
+    nodes.CallBlock: "call",
+    nodes.FilterBlock: "filter",
+    nodes.ScopedEvalContextModifier: "autoescape",
+}
 _LONGEST = 1_000_000
 _MAX_COUNT = 10_000
 _MAX_BITS = 4_096
@@ -91,6 +92,9 @@ class Sandbox(sandbox.SandboxedEnvironment):
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def wrap_str_format(self, value: object) -> None:
+        """Leave `str.format` to the list of methods, which has none: a width in it makes text of any length."""
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute ``*``, ``**`` and ``%`` within bounds."""
@@ -158,9 +162,9 @@ def _refuse(what: str, node: nodes.Node, hint: str = "") -> Never:
 
 
 def _check(tree: nodes.Template) -> None:
-    """Refuse statements that load or define other templates, and private names."""
-    for node in tree.find_all(_STATEMENTS):
-        _refuse(f"`{type(node).__name__.lower()}`", node)
+    """Refuse statements that load or define other templates or escape text, and private names."""
+    for node in tree.find_all(tuple(_STATEMENTS)):
+        _refuse(f"`{_STATEMENTS[type(node)]}`", node)
     for name in tree.find_all(nodes.Name):
         if name.name.startswith("_") and name.name != "_":
             _refuse(f"the name `{name.name}`", name, "names do not start with `_`")

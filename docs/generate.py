@@ -1,0 +1,314 @@
+"""Write the generated parts of the documentation from the code that they describe.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit 1 if any is out of date
+
+`help.md` and `catalog.schema.json` are generated as a whole. In the other pages a generated part stands between
+`<!-- generated: NAME -->` and `<!-- end -->`; everything around it is written by hand.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import polars as pl
+from click.testing import CliRunner
+
+import taskmix
+from taskmix.catalog import builtin
+from taskmix.catalog.models import LATER, json_schema
+from taskmix.cli import main
+from taskmix.kinds import KINDS, Kind
+from taskmix.output.formats import FORMATS
+from taskmix.tasks.opening import Task, open_task
+from taskmix.templates import parts, sandbox
+
+DOCS = Path(__file__).parent
+HELP_WIDTH = 100
+MEANINGS: Mapping[str, str] = {
+    "id": "a hash of task, split, source row, template and style; unique in the mixture",
+    "task": "the task's name in the catalog",
+    "cluster": "the task's cluster",
+    "template": "the template's name in its file",
+    "style": "`zero-shot`, `chain-of-thought` or `inverted`",
+    "source_split": "the split of the source, by the source's own name",
+    "source_row": "the row in that split, from 0, before any cut or filter",
+    "choices": "the completion for each label, in label order; null in train, and where no single label decides",
+    "answer": "the index of the right one of `choices`; null where `choices` is",
+    "references": "every completion that counts as right; null in train",
+}
+
+_PART = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_SECTION = re.compile(r"^(?=#{2,} )", re.MULTILINE)
+_TEMPLATE_FILE = re.compile(r"# (templates/[\w.-]+\.yaml)\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """The code blocks of one section of a page: rows of a dataset, a catalog, template files by path."""
+
+    rows: str
+    catalog: str
+    templates: Mapping[str, str]
+
+
+def sections(page: str) -> list[str]:
+    """Return the sections of a page, each from its heading on."""
+    return _SECTION.split(page)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Return the content of the fenced blocks of a language."""
+    return [code for found, code in _FENCED.findall(text) if found == language]
+
+
+def example(section: str) -> Example:
+    """Return the code blocks of a section; a YAML block that starts `# templates/NAME.yaml` is that file."""
+    catalog, templates = "", {}
+    for code in blocks(_PART.sub("", section), "yaml"):
+        if file := _TEMPLATE_FILE.match(code):
+            templates[file[1]] = code
+        else:
+            catalog += code if code.startswith("version:") else f"version: 1\n{code}"
+    return Example("".join(blocks(_PART.sub("", section), "json")), catalog, templates)
+
+
+def open_example(found: Example, folder: Path) -> list[Task]:
+    """Write an example below a folder, its rows as every dataset that its tasks name, and open the tasks."""
+    for name, text in {**found.templates, "catalog.yaml": found.catalog}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    catalog = taskmix.load_catalog(folder / "catalog.yaml")
+    own = [task for task in catalog.tasks.values() if task.root == folder]
+    rows = pl.DataFrame([json.loads(line) for line in found.rows.splitlines()])
+    for task in own:
+        source = task.spec.source
+        theirs = [each for each in (task.spec.splits or {"train": "train"}).values() if isinstance(each, str)]
+        if source.hub is not None:
+            files = [folder / "mirror" / source.hub / (source.config or "") / f"{split}.parquet" for split in theirs]
+        else:
+            path = folder / str(source.path)
+            files = [path] if path.suffix else [path / f"{split}.jsonl" for split in theirs]
+        for file in files:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            {".parquet": rows.write_parquet, ".csv": rows.write_csv}.get(file.suffix, rows.write_ndjson)(file)
+    return [open_task(task, folder / "mirror") for task in own]
+
+
+def variables(task: Task) -> Mapping[str, object]:
+    """Return what a template can name for a task's first row: canonical and mapped columns, nulls left out."""
+    names = task.kind.names | {each.name for each in task.maps}
+    for split in task.splits.values():
+        for batch in task.batches(split, names):
+            for row in batch.rows(named=True):
+                shown = {name: row[name] for name in sorted(row) if name in names}
+                return {name: value for name, value in shown.items() if value is not None}
+    raise AssertionError(task.name)
+
+
+def _what_a_template_sees(section: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        first = open_example(example(section), Path(folder))[0]
+        lines = [f"{json.dumps(name)}: {_json(value)}" for name, value in variables(first).items()]
+    return "```json\n{" + ",\n ".join(lines) + "}\n```"
+
+
+def _kind_columns(_: str) -> str:
+    head = ("kind", "column", "needed", "what it is")
+    rows = [
+        (f"`{kind.name}`", f"`{name}`", "yes" if column.required else "no", column.meaning)
+        for kind in KINDS.values()
+        for name, column in kind.columns.items()
+    ]
+    return _table(head, rows)
+
+
+def _kind_variables(_: str) -> str:
+    return "\n\n".join(_variables_of(kind) for kind in KINDS.values() if kind.fallback is not KINDS["conversation"].fallback)
+
+
+def _variables_of(kind: Kind) -> str:
+    names = {
+        **{name: column.meaning if column.required else f"{column.meaning}; null if the task has none"
+           for name, column in kind.columns.items()},
+        **kind.variables,
+    }
+    schema = _canonical_schema(kind)
+    rows = [(f"`{name}`", _type(schema[name]), meaning) for name, meaning in names.items()]
+    return f"### `{kind.name}`\n\nMetric: {kind.metric}. Classic head: {kind.head}.\n\n" + _table(
+        ("variable", "type", "what it is"), rows
+    )
+
+
+def _canonical_schema(kind: Kind) -> pl.Schema:
+    """Return the types of a kind's variables, from the first starter task of the kind."""
+    catalog = taskmix.load_catalog(builtin.catalog_path())
+    entry = next(task for task in catalog.tasks.values() if task.spec.kind == kind.name and task.spec.source.path)
+    task = open_task(entry, None)
+    return next(task.batches(task.splits["train"], kind.names)).schema
+
+
+def _type(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.List):
+        return f"list of {_type(dtype.inner)}"  # type: ignore[arg-type]
+    if isinstance(dtype, pl.Struct):
+        return f"mapping of {', '.join(each.name for each in dtype.fields)}"
+    return "text" if dtype == pl.String else "integer" if dtype.is_integer() else str(dtype)
+
+
+def _filters(_: str) -> str:
+    return _listed(parts.environment().filters)
+
+
+def _methods(_: str) -> str:
+    names = {str: "text", list: "list", tuple: "tuple", dict: "mapping"}
+    return _table(("of a", "methods"), [(names[kind], _listed(found)) for kind, found in sandbox.METHODS.items()])
+
+
+def _tests(_: str) -> str:
+    return _listed(name for name in parts.environment().tests if name.isidentifier())
+
+
+def _globals(_: str) -> str:
+    return _listed(parts.environment().globals)
+
+
+def _later(_: str) -> str:
+    return _listed(LATER)
+
+
+def _format_row(form: str, _: str) -> str:
+    row = next(row for row in _heldout(form) if row["id"] == _shown_id())
+    own = {name: value for name, value in row.items() if name not in MEANINGS}
+    return f"```json\n{json.dumps(own, ensure_ascii=False, indent=2)}\n```"
+
+
+def _common_columns(_: str) -> str:
+    rows = _heldout("prompt-completion")
+    row = next(row for row in rows if row["id"] == _shown_id())
+    schema = pl.read_parquet(_build("prompt-completion") / "data" / "heldout-*.parquet").schema
+    shown = [
+        (f"`{name}`", _type(dtype), f"`{_json(row[name])}`", MEANINGS[name])
+        for name, dtype in schema.items()
+        if name not in ("prompt", "completion")
+    ]
+    return _table(("column", "type", "in this row", "what it is"), shown)
+
+
+def _conversation(_: str) -> str:
+    rows = pl.read_parquet(_build("messages", "starter-chat") / "data" / "train-*.parquet")
+    chats = rows.filter(pl.col("task") == "helpful-chats").sort(pl.col("messages").list.len(), "id")
+    messages = chats.rows(named=True)[0]["messages"]
+    return "```json\n" + json.dumps({"messages": messages}, ensure_ascii=False, indent=2) + "\n```"
+
+
+def _heldout(form: str) -> list[dict[str, object]]:
+    return pl.read_parquet(_build(form) / "data" / "heldout-*.parquet").rows(named=True)
+
+
+@functools.cache
+def _shown_id() -> str:
+    """Return the id of the row to show: the shortest one that has an input, and a choice for each label."""
+    rows = pl.read_parquet(_build("alpaca") / "data" / "heldout-*.parquet")
+    usable = rows.filter((pl.col("input") != "") & pl.col("choices").is_not_null())
+    length = pl.col("instruction").str.len_chars() + pl.col("input").str.len_chars()
+    return str(usable.sort(length, "id")["id"][0])
+
+
+_BUILDS = tempfile.TemporaryDirectory()
+
+
+@functools.cache
+def _build(form: str, mixture: str = "starter") -> Path:
+    """Build a few rows a task of a built-in mixture in a format; they are the same rows in a whole build."""
+    catalog = taskmix.load_catalog(builtin.catalog_path())
+    spec = catalog.mixtures[mixture].model_copy(update={"format": form})
+    changed = dataclasses.replace(catalog, mixtures={mixture: spec})
+    return taskmix.build(changed, mixture, out=Path(_BUILDS.name) / form, limit=3).out
+
+
+PARTS: Mapping[str, Callable[[str], str]] = {
+    "what a template sees": _what_a_template_sees,
+    "columns of the kinds": _kind_columns,
+    "variables of the kinds": _kind_variables,
+    "filters": _filters,
+    "methods": _methods,
+    "tests": _tests,
+    "globals": _globals,
+    "keys of later versions": _later,
+    "common columns": _common_columns,
+    "conversation": _conversation,
+    **{f"row of {form}": functools.partial(_format_row, form) for form in FORMATS},
+}
+
+
+def fill(page: str) -> str:
+    """Return a page with its generated parts written anew."""
+    return "".join(
+        _PART.sub(lambda found, section=section: f"{found[1]}{PARTS[found[2]](section)}\n{found[3]}", section)
+        for section in sections(page)
+    )
+
+
+def help_page() -> str:
+    """Return the page of all commands."""
+    pages = [
+        f"## `{' '.join(['mix', *path])}`\n\n```text\n{_help(path).rstrip()}\n```" for path, _ in commands(main, ())
+    ]
+    return "# Commands\n\n<!-- Written by docs/generate.py from the program's own help. -->\n\n" + "\n\n".join(pages) + "\n"
+
+
+def commands(command: click.Command, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Yield a command and all below it, each with its path."""
+    yield tuple(path), command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            yield from commands(inner, (*path, name))
+
+
+def _help(path: Sequence[str]) -> str:
+    return CliRunner().invoke(main, [*path, "--help"], prog_name="mix", terminal_width=HELP_WIDTH).output
+
+
+def pages() -> Iterator[tuple[Path, str]]:
+    """Yield every file that is generated or has generated parts, with what it should hold."""
+    yield DOCS / "help.md", help_page()
+    yield DOCS / "catalog.schema.json", json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
+    for path in sorted(DOCS.glob("*.md")):
+        if "<!-- generated: " in (text := path.read_text("utf-8")):
+            yield path, fill(text)
+
+
+def run(check: bool) -> int:
+    """Write what is out of date, or only name it; return the exit status."""
+    stale = [(path, text) for path, text in pages() if not path.is_file() or path.read_text("utf-8") != text]
+    for path, text in stale:
+        print(f"{path.name} {'is out of date: run python docs/generate.py' if check else 'written'}")
+        if not check:
+            path.write_text(text, "utf-8")
+    return 1 if check and stale else 0
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _listed(names: Iterator[str] | Mapping[str, object] | frozenset[str]) -> str:
+    return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    sys.exit(run(check="--check" in sys.argv[1:]))
