@@ -44,6 +44,15 @@ MEANINGS: Mapping[str, str] = {
     "references": "every completion that counts as right; null in train",
 }
 
+SEEN: Mapping[str, str] = {
+    "label": "the position of the right label or option, from 0; a list of them if the task is multi-label",
+    "choices": "the options",
+    "tags": "the tag names, one a token",
+    "answers": "all accepted answers; empty if the question has none",
+    "target": "the text to write: the first that is accepted",
+}
+"""Canonical columns that a template sees in another form than the catalog maps them in."""
+
 _PART = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SECTION = re.compile(r"^(?=#{2,} )", re.MULTILINE)
@@ -99,7 +108,10 @@ def open_example(found: Example, folder: Path) -> list[Task]:
             files = [path] if path.suffix else [path / f"{split}.jsonl" for split in theirs]
         for file in files:
             file.parent.mkdir(parents=True, exist_ok=True)
-            {".parquet": rows.write_parquet, ".csv": rows.write_csv}.get(file.suffix, rows.write_ndjson)(file)
+            if file.suffix == ".parquet":
+                rows.write_parquet(file)
+            else:
+                rows.write_ndjson(file)
     return [open_task(task, folder / "mirror") for task in own]
 
 
@@ -132,17 +144,15 @@ def _kind_columns(_: str) -> str:
 
 
 def _kind_variables(_: str) -> str:
-    return "\n\n".join(_variables_of(kind) for kind in KINDS.values() if kind.fallback is not KINDS["conversation"].fallback)
+    return "\n\n".join(_variables_of(kind) for kind in KINDS.values() if kind.name != "conversation")
 
 
 def _variables_of(kind: Kind) -> str:
-    names = {
-        **{name: column.meaning if column.required else f"{column.meaning}; null if the task has none"
-           for name, column in kind.columns.items()},
-        **kind.variables,
-    }
+    names = {name: SEEN.get(name, column.meaning) for name, column in kind.columns.items()}
+    optional = {name for name, column in kind.columns.items() if not column.required}
+    names = {name: f"{text}; null if the task has none" if name in optional else text for name, text in names.items()}
     schema = _canonical_schema(kind)
-    rows = [(f"`{name}`", _type(schema[name]), meaning) for name, meaning in names.items()]
+    rows = [(f"`{name}`", _type(schema[name]), meaning) for name, meaning in {**names, **kind.variables}.items()]
     return f"### `{kind.name}`\n\nMetric: {kind.metric}. Classic head: {kind.head}.\n\n" + _table(
         ("variable", "type", "what it is"), rows
     )
@@ -169,8 +179,7 @@ def _filters(_: str) -> str:
 
 
 def _methods(_: str) -> str:
-    names = {str: "text", list: "list", tuple: "tuple", dict: "mapping"}
-    return _table(("of a", "methods"), [(names[kind], _listed(found)) for kind, found in sandbox.METHODS.items()])
+    return _table(("type", "methods"), [(f"`{of.__name__}`", _listed(found)) for of, found in sandbox.METHODS.items()])
 
 
 def _tests(_: str) -> str:
@@ -186,53 +195,40 @@ def _later(_: str) -> str:
 
 
 def _format_row(form: str, _: str) -> str:
-    row = next(row for row in _heldout(form) if row["id"] == _shown_id())
-    own = {name: value for name, value in row.items() if name not in MEANINGS}
-    return f"```json\n{json.dumps(own, ensure_ascii=False, indent=2)}\n```"
+    row = _shown_row(form)
+    return _fenced({name: value for name, value in row.items() if name not in MEANINGS})
 
 
 def _common_columns(_: str) -> str:
-    rows = _heldout("prompt-completion")
-    row = next(row for row in rows if row["id"] == _shown_id())
-    schema = pl.read_parquet(_build("prompt-completion") / "data" / "heldout-*.parquet").schema
-    shown = [
-        (f"`{name}`", _type(dtype), f"`{_json(row[name])}`", MEANINGS[name])
-        for name, dtype in schema.items()
-        if name not in ("prompt", "completion")
-    ]
+    row, schema = _shown_row("prompt-completion"), _built("prompt-completion", "starter", "heldout").schema
+    shown = [(f"`{name}`", _type(schema[name]), f"`{_json(row[name])}`", meaning) for name, meaning in MEANINGS.items()]
     return _table(("column", "type", "in this row", "what it is"), shown)
 
 
 def _conversation(_: str) -> str:
-    rows = pl.read_parquet(_build("messages", "starter-chat") / "data" / "train-*.parquet")
+    rows = _built("messages", "starter-chat", "train")
     chats = rows.filter(pl.col("task") == "helpful-chats").sort(pl.col("messages").list.len(), "id")
-    messages = chats.rows(named=True)[0]["messages"]
-    return "```json\n" + json.dumps({"messages": messages}, ensure_ascii=False, indent=2) + "\n```"
+    return _fenced({"messages": chats["messages"].to_list()[0]})
 
 
-def _heldout(form: str) -> list[dict[str, object]]:
-    return pl.read_parquet(_build(form) / "data" / "heldout-*.parquet").rows(named=True)
-
-
-@functools.cache
-def _shown_id() -> str:
-    """Return the id of the row to show: the shortest one that has an input, and a choice for each label."""
-    rows = pl.read_parquet(_build("alpaca") / "data" / "heldout-*.parquet")
+def _shown_row(form: str) -> Mapping[str, object]:
+    """Return one row in a format: the shortest held-out one that has an input and a choice for each label."""
+    rows = _built("alpaca", "starter", "heldout")
     usable = rows.filter((pl.col("input") != "") & pl.col("choices").is_not_null())
     length = pl.col("instruction").str.len_chars() + pl.col("input").str.len_chars()
-    return str(usable.sort(length, "id")["id"][0])
-
-
-_BUILDS = tempfile.TemporaryDirectory()
+    wanted = usable.sort(length, "id")["id"][0]
+    return _built(form, "starter", "heldout").row(by_predicate=pl.col("id") == wanted, named=True)
 
 
 @functools.cache
-def _build(form: str, mixture: str = "starter") -> Path:
-    """Build a few rows a task of a built-in mixture in a format; they are the same rows in a whole build."""
+def _built(form: str, mixture: str, split: str) -> pl.DataFrame:
+    """Return a split of a built-in mixture in a format, a few rows a task: the same rows are in a whole build."""
     catalog = taskmix.load_catalog(builtin.catalog_path())
     spec = catalog.mixtures[mixture].model_copy(update={"format": form})
     changed = dataclasses.replace(catalog, mixtures={mixture: spec})
-    return taskmix.build(changed, mixture, out=Path(_BUILDS.name) / form, limit=3).out
+    with tempfile.TemporaryDirectory() as folder:
+        built = taskmix.build(mixture, catalog=changed, out=Path(folder) / "mixture", limit=3)
+        return pl.read_parquet(sorted((built.out / "data").glob(f"{split}-*.parquet")))
 
 
 PARTS: Mapping[str, Callable[[str], str]] = {
@@ -251,11 +247,12 @@ PARTS: Mapping[str, Callable[[str], str]] = {
 
 
 def fill(page: str) -> str:
-    """Return a page with its generated parts written anew."""
-    return "".join(
-        _PART.sub(lambda found, section=section: f"{found[1]}{PARTS[found[2]](section)}\n{found[3]}", section)
-        for section in sections(page)
-    )
+    """Return a page with its generated parts written anew. A part is given what its section holds before it."""
+    return _PART.sub(lambda found: f"{found[1]}{PARTS[found[2]](_before(page, found.start()))}\n{found[3]}", page)
+
+
+def _before(page: str, position: int) -> str:
+    return sections(page[:position])[-1]
 
 
 def help_page() -> str:
@@ -263,7 +260,11 @@ def help_page() -> str:
     pages = [
         f"## `{' '.join(['mix', *path])}`\n\n```text\n{_help(path).rstrip()}\n```" for path, _ in commands(main, ())
     ]
-    return "# Commands\n\n<!-- Written by docs/generate.py from the program's own help. -->\n\n" + "\n\n".join(pages) + "\n"
+    return (
+        "# Commands\n\n<!-- Written by docs/generate.py from the program's own help. -->\n\n"
+        + "\n\n".join(pages)
+        + "\n"
+    )
 
 
 def commands(command: click.Command, path: Sequence[str]) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -304,6 +305,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _listed(names: Iterator[str] | Mapping[str, object] | frozenset[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))
+
+
+def _fenced(value: object) -> str:
+    return f"```json\n{json.dumps(value, ensure_ascii=False, indent=2)}\n```"
 
 
 def _json(value: object) -> str:

@@ -14,6 +14,7 @@ The result has `tasks`, by name (see `describe`), and `rows`, in the job's order
 import functools
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ ACCEPTED = {"question-answering": ("answer", "answers"), "text-generation": ("ta
 
 env = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
 env.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
+env.filters["without"] = lambda text, start, end: re.sub(f"{re.escape(start)}.*?{re.escape(end)}", "", text, flags=re.S)
 
 
 @dataclass(frozen=True)
@@ -290,6 +292,7 @@ def read_tasks(catalogs: Sequence[Path], data: Path) -> dict[str, Task]:
 
 
 def main(job_file: str, result_file: str) -> None:
+    assert "taskmix" not in sys.modules
     job = json.loads(Path(job_file).read_text("utf-8"))
     data = Path(job["data"])
     tasks = read_tasks([Path(each) for each in job["catalogs"]], data)

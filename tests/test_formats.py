@@ -60,6 +60,17 @@ PARTS_TEMPLATES = r"""
 - {name: newlines, instruction: "\n{{ input }}\n\n", input: "{{ input }}\n", output: "\n{{ target }}\n\n"}
 """
 PARTS_ROWS = '{"given": "a  été", "wanted": "日本\\n"}\n{"given": "\\n\\nb\\n\\n", "wanted": " c "}\n'
+# template and row: user turn, ending, completion, instruction, input
+PARTS_RENDERED = {
+    "plain 0": ("Say it.\n\na  été", "\n\n", "日本\n", "Say it.", "a  été"),
+    "plain 1": ("Say it.\n\n\n\nb\n\n", "\n\n", " c ", "Say it.", "\n\nb\n\n"),
+    # an empty instruction leaves its place to the input
+    "empty-instruction 0": ("a  été!", "\n\n", "日本\n", "a  été!", ""),
+    "empty-input 0": ("Say a  été.", "\n\n", "日本\n", "Say a  été.", ""),
+    "own-ends 0": ("Q: a  été", "\nA: ", "日本\n", "Q:", "a  été"),
+    "no-ending 0": ("a  été: ", "", "日本\n\n", "a  été: ", ""),
+    "newlines 0": ("\na  été\n\n\n\na  été\n", "\n\n", "\n日本\n\n\n", "\na  été\n\n", "a  été\n"),
+}
 
 
 def read(folder: Path) -> dict[str, pl.DataFrame]:
@@ -73,7 +84,7 @@ def read(folder: Path) -> dict[str, pl.DataFrame]:
 
 def build_formats(catalog: Path, out: Path) -> dict[str, Path]:
     loaded = load_catalog(catalog)
-    return {form: build(loaded, form, out=out / form).out for form in FORMATS}
+    return {form: build(form, catalog=loaded, out=out / form).out for form in FORMATS}
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +102,16 @@ def rows(starter: Mapping[str, Path]) -> dict[str, pl.DataFrame]:
     return {form: pl.concat(read(folder).values()) for form, folder in starter.items()}
 
 
-@pytest.fixture
-def parts(project: Callable[..., Path], tmp_path: Path) -> dict[str, dict[str, dict[str, object]]]:
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, dict[str, object]]]:
     """What each format makes of odd templates: format, then `TEMPLATE ROW`, then its columns."""
-    files = {f"data/{split}.jsonl": PARTS_ROWS for split in ("train", "validation")}
-    files |= {"templates/parts.yaml": PARTS_TEMPLATES}
-    catalog = project(PARTS + "".join(PARTS_MIXTURE.format(form=form) for form in FORMATS), files)
-    built = build_formats(catalog, tmp_path / "out")
+    folder = tmp_path_factory.mktemp("parts")
+    catalog = PARTS + "".join(PARTS_MIXTURE.format(form=form) for form in FORMATS)
+    files = {"catalog.yaml": catalog, "templates/parts.yaml": PARTS_TEMPLATES}
+    for name, text in (files | {f"data/{split}.jsonl": PARTS_ROWS for split in ("train", "validation")}).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
+    built = build_formats(folder / "catalog.yaml", folder / "mixtures")
     return {
         form: {
             f"{row['template']} {row['source_row']}": {name: row[name] for name in FORMATS[form]}
@@ -156,31 +170,13 @@ def test_alpaca_has_the_two_parts_of_the_prompt(rows: dict[str, pl.DataFrame]) -
     assert (alpaca["instruction"] != "").all()
 
 
-@pytest.mark.parametrize(
-    ("template", "prompt", "completion", "instruction", "given"),
-    [
-        ("plain 0", "Say it.\n\na  été\n\n", "日本\n", "Say it.", "a  été"),
-        ("plain 1", "Say it.\n\n\n\nb\n\n\n\n", " c ", "Say it.", "\n\nb\n\n"),
-        # an empty instruction leaves its place to the input
-        ("empty-instruction 0", "a  été!\n\n", "日本\n", "a  été!", ""),
-        ("empty-input 0", "Say a  été.\n\n", "日本\n", "Say a  été.", ""),
-        ("own-ends 0", "Q: a  été\nA: ", "日本\n", "Q:", "a  été"),
-        ("no-ending 0", "a  été: ", "日本\n\n", "a  été: ", ""),
-        ("newlines 0", "\na  été\n\n\n\na  été\n\n\n", "\n日本\n\n\n", "\na  été\n\n", "a  été\n"),
-    ],
-)
+@pytest.mark.parametrize("template", PARTS_RENDERED)
 def test_every_format_keeps_the_rendered_text_as_it_is(
-    parts: dict[str, dict[str, dict[str, object]]],
-    template: str,
-    prompt: str,
-    completion: str,
-    instruction: str,
-    given: str,
+    parts: dict[str, dict[str, dict[str, object]]], template: str
 ) -> None:
-    endings = {"own-ends": "\nA: ", "no-ending": ""}
-    turn = prompt.removesuffix(endings.get(template.split()[0], "\n\n"))
+    turn, ending, completion, instruction, given = PARTS_RENDERED[template]
     assert {form: found[template] for form, found in parts.items()} == {
-        "prompt-completion": {"prompt": prompt, "completion": completion},
+        "prompt-completion": {"prompt": turn + ending, "completion": completion},
         "messages": {
             "messages": [{"role": "user", "content": turn}, {"role": "assistant", "content": completion}],
         },
@@ -188,7 +184,7 @@ def test_every_format_keeps_the_rendered_text_as_it_is(
         "sharegpt": {
             "conversations": [{"from": "human", "value": turn}, {"from": "gpt", "value": completion}],
         },
-        "text": {"text": prompt + completion},
+        "text": {"text": turn + ending + completion},
     }
 
 
@@ -236,7 +232,7 @@ def test_conversations_pass_through_turn_by_turn(
     project: Callable[..., Path], tmp_path: Path, form: str, role: str, content: str, names: dict[str, str]
 ) -> None:
     catalog = load_catalog(project(CHATS.format(form=form)))
-    built = build(catalog, "chats", out=tmp_path / "out")
+    built = build("chats", catalog=catalog, out=tmp_path / "out")
     source = catalog.tasks["helpful-chats"].root / "examples" / "starter" / "helpful-chats"
     lengths = set()
     for split, frame in read(built.out).items():
@@ -262,7 +258,7 @@ def test_conversations_are_refused_where_they_do_not_fit(
 ) -> None:
     path = project(CHATS.format(form=form))
     with pytest.raises(CatalogError) as caught:
-        build(load_catalog(path), "chats", out=tmp_path / "out")
+        build("chats", catalog=load_catalog(path), out=tmp_path / "out")
     assert str(caught.value) == (
         f"{path}:4: the conversations of the task helpful-chats do not fit into the format {form}\n"
         "  use one of messages, sharegpt, or leave the task out"

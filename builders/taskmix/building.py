@@ -13,7 +13,7 @@ from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
-from taskmix.output.folder import LOCK, check_target, replacing, understood
+from taskmix.output.folder import LOCK, check_target, replacing
 from taskmix.output.formats import format_examples
 from taskmix.output.shards import Buckets, WrittenSplit, sync
 
@@ -137,8 +137,7 @@ def _write_split(
                 completion,
             )
         )
-    with understood(folder):
-        return summaries, buckets.write_shards(folder, lambda rows: None)
+    return summaries, buckets.write_shards(folder, lambda rows: None)
 
 
 def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
@@ -172,6 +171,5 @@ def _lengths(examples: pl.DataFrame) -> tuple[int, int]:
 
 
 def _write(path: Path, text: str) -> None:
-    with understood(path):
-        path.write_bytes(text.encode("utf-8"))
-        sync(path)
+    path.write_bytes(text.encode("utf-8"))
+    sync(path)

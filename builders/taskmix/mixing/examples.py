@@ -1,6 +1,7 @@
 """From planned rows to rendered examples, a bounded number at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import polars as pl
 
@@ -42,13 +43,11 @@ def jobs(
     for batch in task.rows(split, wanted, names):
         chosen = batch.join(rows, on=SOURCE_ROW, how="inner", maintain_order="left_right")
         if not templates:
-            yield lambda chosen=chosen: _conversations(chosen)  # type: ignore[misc]
+            yield partial(_conversations, chosen)
         for index, template in enumerate(templates):
             mine = chosen.filter(pl.col("template") == index)
             if len(mine):
-                yield lambda mine=mine, template=template: _render(  # type: ignore[misc]
-                    task, split, template, mine, seed, evaluation=evaluation
-                )
+                yield partial(_render, task, split, template, mine, seed, evaluation=evaluation)
 
 
 def examples(

@@ -107,13 +107,13 @@ def write_parquet(rows: pl.DataFrame, path: Path) -> None:
     try:
         # a fixed row group size: the default depends on how the frame happens to be chunked
         rows.rechunk().write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    except pl.exceptions.ComputeError as error:
+    except (pl.exceptions.ComputeError, OSError) as error:
         raise _system_error(error) or error from None
     sync(path)
 
 
 def _system_error(error: Exception) -> OSError | None:
-    """Return the system's error behind one of Polars, which calls a full disk a file out of specification."""
+    """Return the system's error behind one of Polars, which hides its number and calls a full disk a broken file."""
     code = re.search(r"\(os error (\d+)\)", str(error))
     return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
 

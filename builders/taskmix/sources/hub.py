@@ -1,12 +1,15 @@
 """Hub datasets: a revision pinned to its commit, downloaded once by `datasets`, kept as Parquet."""
 
+import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import platformdirs
 from filelock import FileLock
@@ -14,7 +17,8 @@ from filelock import FileLock
 from taskmix.errors import SourceError
 from taskmix.text import visible
 
-_COMMIT_LENGTH = 40
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,10 @@ class Pinned:
 
     folder: Path
     commit: str
+
+
+class _NoAnswerError(SourceError):
+    """The hub cannot be reached, or fails: what was fetched before may serve instead."""
 
 
 def cache_folder() -> Path:
@@ -39,88 +47,143 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
             needs a script to be run.
     """
     base = cache_folder() / "hub" / hub.replace("/", "--")
-    base.mkdir(parents=True, exist_ok=True)
-    with FileLock(base / ".lock"):
-        commit = _resolve(hub, revision, base)
-        folder = base / (config or "default") / commit
-        if not folder.is_dir():
-            with _explained(hub, config, revision):
-                _download(hub, config, commit, folder)
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        with FileLock(base / ".lock"):
+            commit = _resolve(hub, revision, base / "refs" / quote(revision, safe=""))
+            folder = base / (f"config-{config}" if config else "default") / commit
+            if not folder.is_dir():
+                _download(hub, config, revision, commit, folder)
+    except OSError as error:
+        hint = "$TASKMIX_CACHE names the folder that downloads are kept in"
+        raise SourceError(f"the cache cannot be written: {error.strerror}", where=str(base), hint=hint) from error
     return Pinned(folder, commit)
 
 
-def _resolve(hub: str, revision: str, base: Path) -> str:
-    """Return the commit that a revision names; without a network, the one that it named last time."""
-    if len(revision) == _COMMIT_LENGTH and all(character in "0123456789abcdef" for character in revision):
+def _resolve(hub: str, revision: str, seen: Path) -> str:
+    """Return the commit that a revision names; where the hub gives no answer, the one that it named last time."""
+    if _COMMIT.fullmatch(revision):
         return revision
-    from huggingface_hub import HfApi
-
-    seen = base / "refs" / revision.replace("/", "--")
     try:
-        with _explained(hub, None, revision):
-            commit = HfApi().dataset_info(hub, revision=revision, timeout=30).sha
-    except SourceError:
-        raise
-    except Exception as error:
-        # no answer: the client's transport errors have no common class that lasts from one version to the next
-        if seen.is_file():
-            return seen.read_text().strip()
-        raise SourceError(
-            f"the hub cannot be reached: {visible(str(error))}",
-            where=f"{hub}@{revision}",
-            hint="give --mirror DIR to read a local copy, or `source: {path: …}`",
-        ) from None
-    if not commit:
-        raise SourceError("the hub names no commit", where=f"{hub}@{revision}")
+        commit = _ask(hub, revision)
+    except _NoAnswerError as error:
+        if not seen.is_file():
+            raise
+        commit = seen.read_text("ascii")
+        _LOG.warning("warning: %s: %s; taking commit %s, as last time", error.where, error.message, commit)
+        return commit
     seen.parent.mkdir(exist_ok=True)
-    seen.write_text(commit)
+    part = seen.with_name(".part")
+    part.write_text(commit, "ascii")
+    part.replace(seen)
     return commit
 
 
-def _download(hub: str, config: str | None, commit: str, folder: Path) -> None:
-    """Download and convert a dataset beside its final folder, then rename it into place."""
-    import datasets
+def _ask(hub: str, revision: str) -> str:
+    """Ask the hub for the commit that a revision names."""
+    from huggingface_hub import HfApi
 
+    with _explained(f"{hub}@{revision}", "the hub cannot be reached"):
+        commit: str | None = HfApi().dataset_info(hub, revision=revision, timeout=30).sha
+    if commit is None or not _COMMIT.fullmatch(commit):
+        raise SourceError("the hub names no commit", where=f"{hub}@{revision}")
+    return commit
+
+
+def _download(hub: str, config: str | None, revision: str, commit: str, folder: Path) -> None:
+    """Download and convert a dataset beside its final folder, then rename it into place."""
+    if revision == commit:
+        # a commit was not asked for yet, and the errors of `datasets` say less about what is missing
+        _ask(hub, commit)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    builder = datasets.load_dataset_builder(hub, config, revision=commit)
+    for left in folder.parent.glob(".part-*"):
+        shutil.rmtree(left)  # by a build that was killed: the lock is ours
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
-        made = Path(part) / "made"
-        builder.download_and_prepare(str(made), file_format="parquet")
         final = Path(part) / "final"
         final.mkdir()
-        for split in builder.info.splits or {}:
-            shards = sorted(made.glob(f"{builder.dataset_name}-{split}.parquet")) or sorted(
-                made.glob(f"{builder.dataset_name}-{split}-?????-of-?????.parquet")
-            )
-            for index, shard in enumerate(shards):
-                shutil.move(shard, final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
+        where = f"{hub}{f' ({config})' if config else ''}@{revision}"
+        with _explained(where, "the download failed"), _without_bars():
+            _convert(hub, config, commit, Path(part), final)
         final.rename(folder)
 
 
-@contextmanager
-def _explained(hub: str, config: str | None, revision: str) -> Iterator[None]:
-    """Say what the errors of `datasets` and `huggingface_hub` mean for a catalog."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+def _convert(hub: str, config: str | None, commit: str, work: Path, final: Path) -> None:
+    """Let `datasets` download a commit and write each split as `SPLIT-00000-of-0000N.parquet` into `final`."""
+    import datasets
 
-    where = f"{hub}{f' ({config})' if config else ''}@{revision}"
+    # by its full address, or a folder of the same name would be taken instead; with a cache of its own, or, where
+    # the hub gives no answer, whatever commit was loaded last
+    builder = datasets.load_dataset_builder(
+        f"hf://datasets/{hub}", config, revision=commit, cache_dir=str(work / "cache")
+    )
+    made = work / "made"
+    builder.download_and_prepare(str(made), file_format="parquet")
+    for split in builder.info.splits or {}:
+        name = f"{builder.dataset_name}-{split}"
+        shards = sorted(made.glob(f"{name}.parquet")) or sorted(made.glob(f"{name}-?????-of-?????.parquet"))
+        assert shards, (split, sorted(made.iterdir()))
+        for index, shard in enumerate(shards):
+            shard.rename(final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep the bars of `datasets` and `huggingface_hub` out of stderr, and a remark on cards that has no use here."""
+    import datasets
+    import huggingface_hub.utils
+
+    cards = logging.getLogger("huggingface_hub.repocard")
+    level = cards.level
+    shown = [each for each in (datasets, huggingface_hub.utils) if not each.are_progress_bars_disabled()]
+    try:
+        cards.setLevel(logging.ERROR)
+        for each in shown:
+            each.disable_progress_bars()
+        yield
+    finally:
+        cards.setLevel(level)
+        for each in shown:
+            each.enable_progress_bars()
+
+
+@contextmanager
+def _explained(where: str, failure: str) -> Iterator[None]:
+    """Turn the errors of `datasets` and `huggingface_hub` into what they mean for a catalog."""
     try:
         yield
-    except GatedRepoError:
+    except SourceError:
+        raise
+    except Exception as error:
+        raise _meaning(error, where, failure) from None
+
+
+def _meaning(error: Exception, where: str, failure: str) -> SourceError:
+    """Return the error to raise. Some of `datasets` can be told apart by their words alone."""
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    reason = visible(next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__))[:300]
+    if isinstance(error, GatedRepoError) or "is a gated dataset" in reason:
         hint = "accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN"
-        raise SourceError("access to this dataset has to be asked for", where=where, hint=hint) from None
-    except RevisionNotFoundError:
-        raise SourceError("the dataset has no such revision", where=where) from None
-    except RepositoryNotFoundError:
+        return SourceError("access to this dataset has to be asked for", where=where, hint=hint)
+    if isinstance(error, RevisionNotFoundError):
+        return SourceError("the dataset has no such revision", where=where)
+    if isinstance(error, RepositoryNotFoundError):
         hint = "check the id; a private dataset needs `hf auth login` or HF_TOKEN"
-        raise SourceError("the hub has no such dataset", where=where, hint=hint) from None
-    except RuntimeError as error:
-        if "scripts are no longer supported" not in str(error):
-            raise
-        raise SourceError(
+        return SourceError("the hub has no such dataset", where=where, hint=hint)
+    if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
+        hint = "check HF_TOKEN, or log in again with `hf auth login`"
+        return SourceError(f"the hub refuses: {visible(error.server_message or reason)}", where=where, hint=hint)
+    if "scripts are no longer supported" in reason:
+        return SourceError(
             "the dataset runs a script of its own, which is never run here",
             where=where,
             hint="use the hub's own conversion, `revision: refs/convert/parquet`, or a Parquet copy of the dataset",
-        ) from None
-    except ValueError as error:
-        # an unknown configuration: `datasets` lists those that there are
-        raise SourceError(visible(str(error).splitlines()[0]), where=where, hint="`config:` names one") from None
+        )
+    if isinstance(error, ValueError) and "Config" in reason:
+        # `datasets` lists the configurations that there are
+        return SourceError(reason, where=where, hint="`config:` names one")
+    if type(error).__module__.startswith("datasets."):
+        return SourceError(f"`datasets` cannot read it: {reason}", where=where)
+    # the rest is transport: its errors have no common class that lasts from one version of the client to the next
+    hint = "try again, give --mirror DIR to read a local copy, or `source: {path: …}`"
+    return _NoAnswerError(f"{failure}: {reason}", where=where, hint=hint)

@@ -72,6 +72,7 @@ class Sandbox(sandbox.SandboxedEnvironment):
         own: dict[str, Callable[..., Any]] = {
             "choice": choice,
             "most_frequent": most_frequent,
+            "without": without,
             "tojson": to_json,
             "batch": _bounded_count(self.filters["batch"]),
             "slice": _bounded_count(self.filters["slice"]),
@@ -141,6 +142,17 @@ def most_frequent(values: Iterable[Any]) -> list[Any]:
     counts = Counter(values)
     most = max(counts.values(), default=0)
     return [value for value, count in counts.items() if count == most]
+
+
+def without(text: str, start: str, end: str) -> str:
+    """Return text without the spans from one mark to the next other one, marks included.
+
+    >>> without("48/2 = <<48/2=24>>24", "<<", ">>")
+    '48/2 = 24'
+    """
+    first, *rest = text.split(start)
+    kept = [piece.partition(end) for piece in rest]
+    return first + "".join(after if found else start + before for before, found, after in kept)
 
 
 def to_json(value: object, indent: int | None = None) -> str:

@@ -1,0 +1,342 @@
+"""Break a build off at each of its system calls below the output's parent folder, and look at what is left.
+
+    python tests/kill_sweep.py                          every scenario, every call: takes a while
+    python tests/kill_sweep.py --every 20 exchange      each rename and fsync, and every 20th other call
+    python tests/kill_sweep.py --fail                   the call fails (disk full, no permission, broken disk)
+
+Mixture B is built over mixture A once, whole, under strace, which lists the calls. Then it is built once more for
+each call, and killed by SIGKILL on entering it, so that the call does not happen. What must hold then: the output
+is A or B to the byte, and a plain build of B brings B and leaves nothing beside it. Needs strace, on Linux.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import taskmix
+from taskmix.output.lock import verify
+
+MIX = (sys.executable, "-c", "from taskmix.cli import main; main()")
+WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "copy_file_range", "sendfile", "ftruncate", "fallocate")
+SYNCS = ("fsync", "fdatasync")
+RENAMES = ("rename", "renameat", "renameat2")
+OTHERS = ("openat", "mkdir", "mkdirat", "unlink", "unlinkat", "rmdir", "link", "linkat", "symlink", "symlinkat")
+CALLS = (*WRITES, *SYNCS, *RENAMES, *OTHERS)
+ERRORS = {**dict.fromkeys((*WRITES, "mkdir", "mkdirat"), "ENOSPC"), **dict.fromkeys((*SYNCS, *RENAMES), "EIO")}
+LOCK_FILE = ".out.lock"
+
+_CATALOG = """\
+version: 1
+tasks:
+  toy:
+    kind: text-classification
+    cluster: sentiment
+    source: {path: toy.jsonl}
+    splits: {train: train, validation: {from: train, fraction: 0.25}}
+    labels: [negative, positive]
+    license: cc0-1.0
+mixtures:
+  tiny: {tasks: [toy]}
+"""
+# a line of `strace -f -y`: "THREAD CALL(ARGUMENTS"; a path is quoted or stands behind its descriptor
+_LINE = re.compile(r"(\d+) +(\w+)\((.*)")
+_PATH = re.compile(r'(?<!AT_FDCWD)<(/[^<>]*)>|"(/[^"]*)"')
+
+Digests = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the sweep works: a catalog, and whole mixtures of three seeds to compare with."""
+
+    root: Path
+
+    @property
+    def catalog(self) -> Path:
+        return self.root / "catalog.yaml"
+
+    def mixture(self, name: str) -> Path:
+        return self.root / name
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What lies in the folder before the build, and whether the system can exchange two folders."""
+
+    prepare: Callable[[Workshop, Path], None]
+    exchange: bool = True
+    first: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """The nth call of a name by one thread on a path, relative to the output's parent; PID is that of the build."""
+
+    name: str
+    path: str
+    nth: int
+    beyond: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.nth} of {self.path}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a broken build left: which mixture, by name, and what is wrong with it."""
+
+    call: Call
+    reached: bool
+    left: str
+    faults: tuple[str, ...]
+
+
+def _over_a(workshop: Workshop, folder: Path) -> None:
+    shutil.copytree(workshop.mixture("A"), folder / "out")
+
+
+def _cut_between_renames(workshop: Workshop, folder: Path) -> None:
+    shutil.copytree(workshop.mixture("A"), folder / ".out.previous")
+    shutil.copytree(workshop.mixture("B"), folder / ".out.building-0")
+
+
+def _cut_after_renames(workshop: Workshop, folder: Path) -> None:
+    _over_a(workshop, folder)
+    shutil.copytree(workshop.mixture("C"), folder / ".out.previous")
+    shutil.copytree(workshop.mixture("C") / "data", folder / ".out.building-0" / "data")
+
+
+SCENARIOS = {
+    "exchange": Scenario(_over_a),
+    "first": Scenario(lambda workshop, folder: None, first=True),
+    "two-renames": Scenario(_over_a, exchange=False),
+    "cut-between-renames": Scenario(_cut_between_renames, exchange=False),
+    "cut-after-renames": Scenario(_cut_after_renames, exchange=False),
+}
+
+
+def make_workshop(root: Path) -> Workshop:
+    """Write a tiny catalog and build mixtures A, B and C of it."""
+    workshop = Workshop(root)
+    workshop.catalog.write_text(_CATALOG)
+    rows = [{"text": f"row {number}", "label": number % 2} for number in range(40)]
+    (root / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for seed, name in enumerate("ABC"):
+        _build(workshop, workshop.mixture(name), seed)
+    return workshop
+
+
+def digests(folder: Path) -> Digests | None:
+    """Return the SHA-256 of every file below a folder by its path; None if there is no folder."""
+    if not folder.exists():
+        return None
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def calls(workshop: Workshop, scenario: Scenario) -> list[Call]:
+    """Build once, whole, and return the calls that can change what lies in the output's parent, in order."""
+    with _folder(workshop, scenario) as folder:
+        log, build = _strace(workshop, folder, scenario)
+    if build.returncode:
+        raise RuntimeError(f"the build fails under strace:\n{build.stderr}")
+    found, seen = [], list[tuple[str, str, set[str]]]()
+    for thread, name, arguments in _LINE.findall(log):
+        absolute = [a or b for a, b in _PATH.findall(arguments)]
+        inside = [os.path.relpath(path, folder) for path in absolute if Path(path).is_relative_to(folder)]
+        paths = [re.sub(r"building-[1-9]\d*", "building-PID", path) for path in inside]
+        if not paths:
+            continue
+        seen.append((thread, name, set(paths)))
+        if name != "openat" or re.search("O_CREAT|O_WRONLY|O_RDWR", arguments):
+            traced = _traced(scenario, paths[0])
+            same = [1 for other in seen if other[:2] == (thread, name) and traced & other[2]]
+            found.append(Call(name, paths[0], len(same)))
+    return found
+
+
+def sample(found: Sequence[Call], every: int) -> list[Call]:
+    """Return each rename and fsync, and of the other calls every so many."""
+    others = [call for call in found if not _always(call)]
+    chosen = set(others[every // 2 :: every])
+    return [call for call in found if _always(call) or call in chosen]
+
+
+def beyond(found: Sequence[Call]) -> list[Call]:
+    """Return the call after the last of each name on each path: a build to be killed there finishes."""
+    last: dict[tuple[str, str], int] = {}
+    for call in found:
+        if call.name != "openat":
+            last[call.name, call.path] = max(call.nth, last.get((call.name, call.path), 0))
+    return [Call(name, path, nth + 1, beyond=True) for (name, path), nth in last.items()]
+
+
+def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) -> Outcome:
+    """Build B, killed at a call or with the call failing, and check what is left; then build B plainly."""
+    with _folder(workshop, scenario) as folder:
+        error = ERRORS.get(call.name, "EACCES")
+        log, build = _strace(workshop, folder, scenario, call, f"error={error}" if fail else "signal=SIGKILL")
+        reached = f"{error} " in log if fail else build.returncode == -9
+        whole = {name: digests(workshop.mixture(name)) for name in "AB"}
+        found = digests(folder / "out")
+        left = next((name for name in whole if whole[name] == found), "nothing" if found is None else "a blend")
+        faults = list(_faults(folder, scenario, left, whole["A"]))
+        if reached == call.beyond:
+            faults.append(f"the call {'happened' if reached else 'did not happen'}")
+        if fail:
+            faults += _faults_of_failure(folder, scenario, call, left, build)
+        _build(workshop, folder / "out", seed=1)
+        if digests(folder / "out") != whole["B"]:
+            faults.append("the next build does not give B")
+        if remains := _beside_out(folder):
+            faults.append(f"the next build leaves {remains}")
+    return Outcome(call, reached, left, tuple(faults))
+
+
+def _faults(folder: Path, scenario: Scenario, left: str, a: Digests | None) -> Iterator[str]:
+    """Yield what is wrong with what a broken build left."""
+    if left == "nothing":
+        aside = not scenario.exchange and digests(folder / ".out.previous") == a
+        if not scenario.first and not aside:
+            yield "no mixture is left"
+    elif left == "a blend":
+        yield f"a blend is left: {sorted(digests(folder / 'out') or {})}"
+    else:
+        try:
+            verify(folder / "out")
+        except taskmix.TaskmixError as error:
+            yield f"what is left does not verify: {error}"
+
+
+def _faults_of_failure(
+    folder: Path, scenario: Scenario, call: Call, left: str, build: "subprocess.CompletedProcess[str]"
+) -> Iterator[str]:
+    """Yield what is wrong with how a build failed when the system refused a call."""
+    if build.returncode == 0:
+        # nothing but the removal of what is no longer needed may fail unseen
+        if left != "B":
+            yield "exit 0 without B"
+        return
+    if build.returncode != 1 or "Traceback" in build.stderr or "error: " not in build.stderr:
+        yield f"exit {build.returncode}: {build.stderr}"
+    if "building-" in build.stderr:
+        yield f"the message names a folder that is gone: {build.stderr}"
+    if left != ("nothing" if scenario.first else "A") and call.path != ".":
+        yield f"the build failed, yet {left} is in the output's place"
+    if remains := _beside_out(folder):
+        yield f"the failed build leaves {remains}"
+
+
+def _beside_out(folder: Path) -> list[str]:
+    return sorted({path.name for path in folder.iterdir()} - {"out", LOCK_FILE})
+
+
+def _always(call: Call) -> bool:
+    return call.name in (*RENAMES, *SYNCS)
+
+
+def _build(workshop: Workshop, out: Path, seed: int) -> None:
+    taskmix.build("tiny", catalog=taskmix.load_catalog(workshop.catalog), out=out, seed=seed)
+
+
+class _folder:  # noqa: N801 - used as a function
+    """A fresh folder with a scenario's beginning, removed at the end."""
+
+    def __init__(self, workshop: Workshop, scenario: Scenario) -> None:
+        self.path = Path(tempfile.mkdtemp(dir=workshop.root))
+        scenario.prepare(workshop, self.path)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *error: object) -> None:
+        shutil.rmtree(self.path)
+
+
+def _traced(scenario: Scenario, path: str) -> set[str]:
+    """Return the paths whose calls count. Without exchange `renameat2` is refused, so that it must be seen."""
+    return {path} if scenario.exchange else {path, "out"}
+
+
+def _strace(
+    workshop: Workshop, folder: Path, scenario: Scenario, call: Call | None = None, what: str = ""
+) -> tuple[str, "subprocess.CompletedProcess[str]"]:
+    """Run the build of B, meddled with at a call, and return strace's log and how it ended."""
+    log = workshop.root / f"{folder.name}.log"
+    # calls that this machine's architecture lacks are skipped thanks to the question mark
+    options = ["-D", "-f", "-qq", "-y", "-s", "1", "-o", str(log), "-e", "trace=" + ",".join(f"?{c}" for c in CALLS)]
+    if not scenario.exchange:
+        options += ["-e", "inject=renameat2:error=ENOSYS"]
+    if call:
+        for path in _traced(scenario, call.path):
+            options += ["-P", os.path.normpath(folder / path)]
+        options += ["-e", f"inject={call.name}:{what}:when={call.nth}"]
+    build = [*MIX, "build", "tiny", "--catalog", str(workshop.catalog), "--out", str(folder / "out"), "--seed", "1"]
+    # with -D the shell itself becomes the build, so that its process id is known in time
+    script = "exec " + shlex.join(["strace", *options, *build]).replace("building-PID", "building-$$")
+    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "POLARS_MAX_THREADS": "1"}
+    try:
+        # the pipes end when strace does, that is when its log is complete
+        ended = subprocess.run(["sh", "-c", script], env=env, cwd=workshop.root, capture_output=True, text=True)
+        return log.read_text(errors="replace"), ended
+    finally:
+        log.unlink(missing_ok=True)
+
+
+def sweep(workshop: Workshop, name: str, *, every: int, only: str, fail: bool, jobs: int) -> list[Outcome]:
+    """Break builds off at the calls of one scenario and return what they left."""
+    scenario = SCENARIOS[name]
+    found = calls(workshop, scenario)
+    chosen = sample(found, every) if every > 1 else [*found, *([] if fail else beyond(found))]
+    if fail and not scenario.exchange:
+        # that it fails is the scenario
+        chosen = [call for call in chosen if call.name != "renameat2"]
+    chosen = [call for call in chosen if call.name.startswith(only)]
+    if not chosen:
+        raise RuntimeError(f"strace saw no such call, but {Counter(call.name for call in found)}")
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(lambda call: break_off(workshop, scenario, call, fail), chosen))
+
+
+def main() -> int:
+    """Sweep as asked for on the command line, print a line a scenario and every fault; return 1 if there is one."""
+    parser = argparse.ArgumentParser(description="Break a build off at each of its system calls.")
+    parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=f"{', '.join(SCENARIOS)}; all by default")
+    parser.add_argument("--every", type=int, default=1, help="of calls that matter less, only every so many")
+    parser.add_argument("--only", default="", metavar="NAME", help="only calls whose name begins so")
+    parser.add_argument("--fail", action="store_true", help="let the call fail instead of killing the build")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="builds at once")
+    options = parser.parse_args()
+    faulty = False
+    with tempfile.TemporaryDirectory() as root:
+        workshop = make_workshop(Path(root).resolve())
+        for name in options.scenarios or SCENARIOS:
+            outcomes = sweep(
+                workshop, name, every=options.every, only=options.only, fail=options.fail, jobs=options.jobs
+            )
+            left = ", ".join(
+                f"{count} left {what}" for what, count in sorted(Counter(o.left for o in outcomes).items())
+            )
+            broken = sum(outcome.reached for outcome in outcomes)
+            print(f"{name}: {len(outcomes)} builds, {broken} broken off; {left}", flush=True)
+            for outcome in outcomes:
+                for fault in outcome.faults:
+                    faulty = True
+                    print(f"  {outcome.call}: {fault}", flush=True)
+    return int(faulty)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
