@@ -18,7 +18,7 @@ import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
@@ -96,9 +96,10 @@ class Size:
     builds: list[Build] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 
-    def ratio(self, of: Callable[[Iterable[float]], float]) -> float:
-        """Return how many times the copy's seconds a build takes, by `of` (median, min) of each."""
-        return of([each.seconds for each in self.builds]) / of([each.seconds for each in self.copies])
+    def ratio(self, figure: Callable[[Build | Copy], float]) -> str:
+        """Return how many times a figure of the copies that of the builds is: of the medians, and of the leasts."""
+        builds, copies = [figure(each) for each in self.builds], [figure(each) for each in self.copies]
+        return f"{statistics.median(builds) / statistics.median(copies):.1f} ({min(builds) / min(copies):.1f})"
 
 
 def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -252,10 +253,11 @@ def column(size: Size) -> dict[str, str]:
         "build, seconds": middle_and_least(seconds, ".2f"),
         **{name: middle_and_least(values, ".2f") for name, values in phases.items()},
         "build, CPU seconds": middle_and_least([each.cpu_seconds for each in builds], ".2f"),
-        "rows/s (greatest)": f"{first.rows / statistics.median(seconds):,.0f} ({first.rows / min(seconds):,.0f})",
+        "rows/s": f"{first.rows / statistics.median(seconds):,.0f} ({first.rows / min(seconds):,.0f})",
         "copy by Polars, seconds": middle_and_least([each.seconds for each in copies], ".2f"),
         "copy, CPU seconds": middle_and_least([each.cpu_seconds for each in copies], ".2f"),
-        "build / copy": f"{size.ratio(statistics.median):.1f} ({size.ratio(min):.1f})",
+        "build / copy": size.ratio(lambda each: each.seconds),
+        "build / copy, CPU": size.ratio(lambda each: each.cpu_seconds),
         "written, MB": f"{first.written_bytes / 1e6:.1f}",
         "peak memory of the build, MiB": middle_and_least([each.peak_bytes / 2**20 for each in builds], ".0f"),
         "peak memory of the copy, MiB": middle_and_least([each.peak_bytes / 2**20 for each in copies], ".0f"),

@@ -24,6 +24,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypedDict
@@ -240,7 +241,7 @@ class Request:
     method: str
     parts: Mapping[str, str]
     query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
     def user(self) -> str | None:
@@ -444,7 +445,7 @@ class Handler(BaseHTTPRequestHandler):
             found = re.fullmatch(pattern, url.path)
             if found and (origin, verb) == (self.server.origin, method):
                 parts = {name: unquote(part) for name, part in found.groupdict().items() if part is not None}
-                return answer(Request(self.server, method, parts, parse_qs(url.query), dict(self.headers), body))
+                return answer(Request(self.server, method, parts, parse_qs(url.query), self.headers, body))
         raise RefusedError(404, "", "Not found")
 
     def log_message(self, format: str, *args: object) -> None:

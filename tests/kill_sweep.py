@@ -157,12 +157,10 @@ def calls(workshop: Workshop, scenario: Scenario) -> list[Call]:
         absolute = [a or b for a, b in _PATH.findall(arguments)]
         inside = [os.path.relpath(path, folder) for path in absolute if Path(path).is_relative_to(folder)]
         paths = [re.sub(r"building-[1-9]\d*", "building-PID", path) for path in inside]
-        if not paths:
-            continue
         seen.append((thread, name, set(paths)))
-        if name != "openat" or re.search("O_CREAT|O_WRONLY|O_RDWR", arguments):
-            traced = _traced(scenario, paths[0])
-            same = [1 for other in seen if other[:2] == (thread, name) and traced & other[2]]
+        if paths and (name != "openat" or re.search("O_CREAT|O_WRONLY|O_RDWR", arguments)):
+            only = _only(scenario, name, paths[0])
+            same = [other for other in seen if other[:2] == (thread, name) and (not only or only & other[2])]
             found.append(Call(name, paths[0], len(same)))
     return found
 
@@ -175,17 +173,18 @@ def sample(found: Sequence[Call], every: int) -> list[Call]:
 
 
 def beyond(found: Sequence[Call]) -> list[Call]:
-    """Return the call after the last of each name on each path: a build to be killed there finishes."""
-    last: dict[tuple[str, str], int] = {}
+    """Return the call after the last of each kind: a build to be killed there finishes."""
+    last: dict[tuple[str, str], Call] = {}
     for call in found:
         if call.name != "openat":
-            last[call.name, call.path] = max(call.nth, last.get((call.name, call.path), 0))
-    return [Call(name, path, nth + 1, beyond=True) for (name, path), nth in last.items()]
+            last[call.name, call.path if call.name in WRITES else ""] = call
+    return [Call(call.name, call.path, call.nth + 1, beyond=True) for call in last.values()]
 
 
 def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) -> Outcome:
     """Build B, killed at a call or with the call failing, and check what is left; then build B plainly."""
     with _folder(workshop, scenario) as folder:
+        before = _beside_out(folder)
         error = ERRORS.get(call.name, "EACCES")
         log, build = _strace(workshop, folder, scenario, call, f"error={error}" if fail else "signal=SIGKILL")
         reached = f"{error} " in log if fail else build.returncode == -9
@@ -196,7 +195,9 @@ def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) ->
         if reached == call.beyond:
             faults.append(f"the call {'happened' if reached else 'did not happen'}")
         if fail:
-            faults += _faults_of_failure(folder, scenario, call, left, build)
+            faults += _faults_of_failure(call, left, build)
+            if remains := sorted(set(_beside_out(folder)) - set(before)):
+                faults += [f"the failed build leaves {remains}"] * build.returncode
         _build(workshop, folder / "out", seed=1)
         if digests(folder / "out") != whole["B"]:
             faults.append("the next build does not give B")
@@ -220,9 +221,7 @@ def _faults(folder: Path, scenario: Scenario, left: str, a: Digests | None) -> I
             yield f"what is left does not verify: {error}"
 
 
-def _faults_of_failure(
-    folder: Path, scenario: Scenario, call: Call, left: str, build: "subprocess.CompletedProcess[str]"
-) -> Iterator[str]:
+def _faults_of_failure(call: Call, left: str, build: "subprocess.CompletedProcess[str]") -> Iterator[str]:
     """Yield what is wrong with how a build failed when the system refused a call."""
     if build.returncode == 0:
         # nothing but the removal of what is no longer needed may fail unseen
@@ -233,10 +232,9 @@ def _faults_of_failure(
         yield f"exit {build.returncode}: {build.stderr}"
     if "building-" in build.stderr:
         yield f"the message names a folder that is gone: {build.stderr}"
-    if left != ("nothing" if scenario.first else "A") and call.path != ".":
-        yield f"the build failed, yet {left} is in the output's place"
-    if remains := _beside_out(folder):
-        yield f"the failed build leaves {remains}"
+    # the last call of all waits until the exchange is on the disk
+    if left == "B" and call.path != ".":
+        yield "the build failed, yet B is in the output's place"
 
 
 def _beside_out(folder: Path) -> list[str]:
@@ -265,8 +263,15 @@ class _folder:  # noqa: N801 - used as a function
         shutil.rmtree(self.path)
 
 
-def _traced(scenario: Scenario, path: str) -> set[str]:
-    """Return the paths whose calls count. Without exchange `renameat2` is refused, so that it must be seen."""
+def _only(scenario: Scenario, name: str, path: str) -> set[str]:
+    """Return the paths whose calls count, all if empty.
+
+    strace counts each thread's calls apart, and Polars writes and opens in threads of its own: a path tells them from
+    the calls of the others. Other calls come from one thread. Without exchange `renameat2` is refused, so that it must
+    be seen too.
+    """
+    if name not in (*WRITES, "openat"):
+        return set()
     return {path} if scenario.exchange else {path, "out"}
 
 
@@ -280,7 +285,7 @@ def _strace(
     if not scenario.exchange:
         options += ["-e", "inject=renameat2:error=ENOSYS"]
     if call:
-        for path in _traced(scenario, call.path):
+        for path in _only(scenario, call.name, call.path):
             options += ["-P", os.path.normpath(folder / path)]
         options += ["-e", f"inject={call.name}:{what}:when={call.nth}"]
     build = [*MIX, "build", "tiny", "--catalog", str(workshop.catalog), "--out", str(folder / "out"), "--seed", "1"]

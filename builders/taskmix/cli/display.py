@@ -27,7 +27,7 @@ def _print(*parts: Table | Text | str) -> str:
         file=io.StringIO(),
         width=width,
         force_terminal=target.is_terminal,
-        color_system="standard",
+        color_system="standard" if target.is_terminal else None,
         highlight=False,
     )
     with console.capture() as capture:

@@ -12,7 +12,7 @@ import glob
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -136,8 +136,9 @@ def _exchange(new: Path, final: Path) -> None:
 
 def _discard(folder: Path, aside: Path) -> None:
     """Remove a whole mixture, under another name, so that no half of it is ever taken for the whole."""
-    folder.rename(aside)
-    shutil.rmtree(aside, ignore_errors=True)
+    with suppress(OSError):
+        folder.rename(aside)
+        shutil.rmtree(aside)
 
 
 def _swap(new: Path, final: Path) -> bool:

@@ -92,14 +92,15 @@ def read_lock(folder: Path) -> Json:
     """Read a mixture's lock. Raises OutputError if there is none, or if it was changed since it was written."""
     path = folder / LOCK
     try:
-        lock = json.loads(path.read_text("utf-8"))
+        text = path.read_bytes().decode("utf-8")
+        lock = json.loads(text)
     except FileNotFoundError:
         raise OutputError(f"not a mixture: it has no {LOCK}", where=str(folder)) from None
     except OSError as error:
         raise OutputError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except ValueError:
         raise OutputError("the lock is not JSON: it is damaged", where=str(path), hint="build again") from None
-    if not isinstance(lock, dict) or lock.get("lock_sha256") != _digest(lock):
+    if not isinstance(lock, dict) or text != dump(lock) or lock.get("lock_sha256") != _digest(lock):
         raise OutputError("the lock was changed since it was written", where=str(path), hint="build again")
     if lock["lock_version"] != VERSION:
         raise OutputError(f"the lock is of version {lock['lock_version']}, not {VERSION}", where=str(path))
@@ -122,7 +123,9 @@ def verify(folder: Path) -> Json:
             faults.append(f"{name}: {file.stat().st_size:,} bytes, not {expected['bytes']:,}")
         elif hashing.file_sha256(file) != expected["sha256"]:
             faults.append(f"{name}: its content was changed")
-    present = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    # a link to a folder is of the folder's kind, but is no part of a mixture
+    found = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
+    present = {file.relative_to(folder).as_posix() for file in found}
     faults += [f"{name}: not of this mixture" for name in sorted(present - set(lock["outputs"]) - {LOCK})]
     if faults:
         hint = "\n".join([*faults[1:], "build the mixture again"])

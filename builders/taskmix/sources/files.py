@@ -17,12 +17,11 @@ from typing import TypeVar
 import polars as pl
 
 from taskmix.errors import SourceError
+from taskmix.sources import jsonrows
 from taskmix.text import quoted, shown, visible
 
 EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
-_SURROGATE = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})|"
-                        rb"(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}")  # fmt: skip
 _BOM = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
@@ -133,52 +132,50 @@ def _scan_arrow(files: Sequence[Path]) -> pl.LazyFrame:
 
 
 def _scan_jsonl(files: Sequence[Path]) -> pl.LazyFrame:
+    place = jsonrows.Place()
     for file in files:
         rows = 0
         for number, line in _lines(file):
             if line.strip():
-                _check_json_line(file, number, line)
+                _check_json_line(place, file, number, line)
                 rows += 1
         if not rows:
             raise SourceError("the file has no rows", where=shown(file), hint="one JSON object {…} a line")
     return pl.scan_ndjson(list(files), infer_schema_length=None)
 
 
-def _check_json_line(file: Path, number: int, line: bytes) -> None:
-    """Refuse a line that Polars would misread: cut off, not an object, or with half of a surrogate pair."""
-    where = f"{shown(file)}:{number}"
-    if _SURROGATE.search(line) and _has_lone_surrogate(line):
-        raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=where, hint="it is no character")
+def _check_json_line(place: jsonrows.Place, file: Path, number: int, line: bytes) -> None:
+    """Refuse a line that is not an object, or that Polars would misread."""
     stripped = line.strip()
     if stripped[:1] != b"{" or stripped[-1:] != b"}":
+        where = f"{shown(file)}:{number}"
         raise SourceError("not a JSON object", where=where, hint="one object {…} a line; is the file cut off?")
-
-
-def _has_lone_surrogate(line: bytes) -> bool:
-    """Settle what the pattern suspects: an escaped backslash before a `u` is no escape."""
     try:
-        text = json.dumps(json.loads(line), ensure_ascii=False)
-    except ValueError:
-        return False
-    return any("\ud800" <= character <= "\udfff" for character in text)
+        place.check(jsonrows.decode(stripped.decode()))
+    except ValueError as error:
+        raise SourceError(visible(str(error)), where=f"{shown(file)}:{number}") from None
 
 
 def _scan_json(files: Sequence[Path]) -> pl.LazyFrame:
-    rows: list[object] = []
+    """Read lists of objects whole, and hand them to the reader of JSONL, so that both formats mean the same."""
+    place = jsonrows.Place()
+    lines: list[str] = []
     for file in files:
-        text = b"".join(line for _, line in _lines(file))
+        text = b"".join(line for _, line in _lines(file)).decode()
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"not valid JSON: {visible(str(error))}", where=shown(file)) from None
-        if _SURROGATE.search(text) and _has_lone_surrogate(text):
-            raise SourceError("half of a surrogate pair (\\ud800 to \\udfff)", where=shown(file))
-        if isinstance(value, dict) and len(lists := [v for v in value.values() if isinstance(v, list)]) == 1:
-            value = lists[0]
-        if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
-            raise SourceError("not a list of objects", where=shown(file), hint="[{…}, {…}]")
-        rows.extend(value)
-    return pl.DataFrame(rows, infer_schema_length=None).lazy()
+            value = jsonrows.decode(text)
+            if isinstance(value, dict) and len(lists := [v for v in value.values() if isinstance(v, list)]) == 1:
+                value = lists[0]
+            if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+                raise SourceError("not a list of objects", where=shown(file), hint="[{…}, {…}]")
+            if not value:
+                raise SourceError("the file has no rows", where=shown(file), hint="[{…}, {…}]")
+            for row in value:
+                place.check(row)
+        except ValueError as error:
+            raise SourceError(visible(str(error)), where=shown(file)) from None
+        lines.extend(json.dumps(row) for row in value)
+    return pl.read_ndjson("\n".join(lines).encode(), infer_schema_length=None).lazy()
 
 
 def _scan_csv(files: Sequence[Path]) -> pl.LazyFrame:
@@ -217,15 +214,17 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a text file, refusing a byte order mark, bad UTF-8 and old Macintosh line ends."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            where = f"{shown(file)}:{number}"
             if number == 1 and line.startswith(_BOM):
-                raise SourceError("starts with a byte order mark", where=where, hint="save it as UTF-8 without BOM")
+                where, hint = f"{shown(file)}:1", "save it as UTF-8 without BOM"
+                raise SourceError("starts with a byte order mark", where=where, hint=hint)
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as error:
+                where = f"{shown(file)}:{number}"
                 raise SourceError(f"not UTF-8: {error.reason} at byte {error.start} of the line", where=where) from None
             if b"\r" in line.rstrip(b"\r\n") and file.suffix == ".csv" and number == 1:
-                raise SourceError("lines end in CR alone", where=where, hint="save it with LF or CRLF line ends")
+                where, hint = f"{shown(file)}:1", "save it with LF or CRLF line ends"
+                raise SourceError("lines end in CR alone", where=where, hint=hint)
             yield number, line
 
 

@@ -1,5 +1,6 @@
 """Hub datasets: a revision pinned to its commit, downloaded once by `datasets`, kept as Parquet."""
 
+import json
 import logging
 import os
 import re
@@ -158,10 +159,10 @@ def _explained(where: str, failure: str) -> Iterator[None]:
 
 
 def _meaning(error: Exception, where: str, failure: str) -> SourceError:
-    """Return the error to raise. Some of `datasets` can be told apart by their words alone."""
+    """Return the error to raise. Some of those of `datasets` can be told apart by their words alone."""
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-    reason = visible(next(iter(str(error.__cause__ or error).strip().splitlines()), type(error).__name__))[:300]
+    reason = _first_line(error.__cause__ or error)
     if isinstance(error, GatedRepoError) or "is a gated dataset" in reason:
         hint = "accept its terms on the hub, then log in with `hf auth login` or set HF_TOKEN"
         return SourceError("access to this dataset has to be asked for", where=where, hint=hint)
@@ -179,11 +180,25 @@ def _meaning(error: Exception, where: str, failure: str) -> SourceError:
             where=where,
             hint="use the hub's own conversion, `revision: refs/convert/parquet`, or a Parquet copy of the dataset",
         )
-    if isinstance(error, ValueError) and "Config" in reason:
+    if isinstance(error, ValueError) and reason.startswith(("BuilderConfig", "Config name")):
         # `datasets` lists the configurations that there are
         return SourceError(reason, where=where, hint="`config:` names one")
-    if type(error).__module__.startswith("datasets."):
-        return SourceError(f"`datasets` cannot read it: {reason}", where=where)
-    # the rest is transport: its errors have no common class that lasts from one version of the client to the next
+    if type(error).__module__.startswith("datasets.") or (
+        isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
+    ):
+        return SourceError(f"cannot be read: {reason}", where=where)
+    # the rest is transport: its errors have no common class that lasts from one version of the client to the next,
+    # and what `datasets` makes of them speaks of anything but the cause; JSON is what a portal's page is not
     hint = "try again, give --mirror DIR to read a local copy, or `source: {path: …}`"
-    return _NoAnswerError(f"{failure}: {reason}", where=where, hint=hint)
+    return _NoAnswerError(f"{failure}: {_first_line(_root(error))}", where=where, hint=hint)
+
+
+def _first_line(error: BaseException) -> str:
+    return visible(next(iter(str(error).strip().splitlines()), type(error).__name__))[:300]
+
+
+def _root(error: BaseException) -> BaseException:
+    """Return the error that the others were raised from or after."""
+    while (before := error.__cause__ or error.__context__) is not None:
+        error = before
+    return error

@@ -1,0 +1,58 @@
+"""What the commands print and what the card says, for a small project, kept as files in this folder.
+
+`just golden` (or TASKMIX_GOLDEN=write) writes the files anew: look at the difference before you commit it.
+"""
+
+import os
+import shutil
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from taskmix.cli import main
+
+HERE = Path(__file__).parent
+COMMANDS = {
+    "list.txt": ["list"],
+    "list-one-cluster.txt": ["list", "--cluster", "rhyme"],
+    "show-task.txt": ["show", "weather-moods"],
+    "show-mixture.txt": ["show", "small"],
+    "show-template.txt": ["show", "weather-moods/diary"],
+    "preview.txt": ["preview", "weather-moods", "--rows", "1"],
+    "build.txt": ["build"],
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project, as the working folder, without settings of this machine."""
+    shutil.copytree(HERE / "project", tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    for name in ("TASKMIX_CATALOG", "TASKMIX_MIRROR", "COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def output(*arguments: str) -> str:
+    done = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def check(name: str, found: str) -> None:
+    if os.environ.get("TASKMIX_GOLDEN") == "write":
+        (HERE / name).write_text(found, "utf-8")
+    assert found == (HERE / name).read_text("utf-8"), f"tests/golden/{name} differs; if that is meant: just golden"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_prints_what_it_printed(project: Path, name: str) -> None:
+    check(name, output(*COMMANDS[name]))
+
+
+def test_the_card_says_what_it_said(project: Path) -> None:
+    output("build")
+    card = (project / "mixtures/small/README.md").read_text("utf-8")
+    check("card.md", card.replace(f"taskmix {metadata.version('taskmix')}", "taskmix VERSION"))
