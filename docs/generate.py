@@ -26,7 +26,8 @@ from taskmix.catalog.models import LATER, json_schema
 from taskmix.cli import main
 from taskmix.kinds import KINDS, Kind
 from taskmix.output.formats import FORMATS
-from taskmix.tasks.opening import Task, open_task
+from taskmix.tasks.opening import open_task
+from taskmix.tasks.task import Task
 from taskmix.templates import parts, sandbox
 
 DOCS = Path(__file__).parent

@@ -50,6 +50,13 @@ tasks:
 mixtures:
   tiny: {tasks: [toy]}
 """
+# with one template there is one batch of rows a split, and each is some twenty writes into a bucket
+_TEMPLATES = """\
+- name: verdict
+  instruction: Good or bad?
+  input: "{{ text }}"
+  output: "{{ choices[label] }}"
+"""
 # a line of `strace -f -y`: "THREAD CALL(ARGUMENTS"; a path is quoted or stands behind its descriptor
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _PATH = re.compile(r'(?<!AT_FDCWD)<(/[^<>]*)>|"(/[^"]*)"')
@@ -131,6 +138,8 @@ def make_workshop(root: Path) -> Workshop:
     """Write a tiny catalog and build mixtures A, B and C of it."""
     workshop = Workshop(root)
     workshop.catalog.write_text(_CATALOG)
+    (root / "templates").mkdir()
+    (root / "templates" / "toy.yaml").write_text(_TEMPLATES)
     rows = [{"text": f"row {number}", "label": number % 2} for number in range(40)]
     (root / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for seed, name in enumerate("ABC"):

@@ -108,6 +108,9 @@ COMMANDS: Mapping[tuple[str, ...], click.Command] = {
 }
 
 
+RUN_BY_THE_README = {("build",), ("init",)}
+
+
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_has_help_an_example_and_a_place_in_the_docs(path: tuple[str, ...]) -> None:
     command = COMMANDS[path]
@@ -120,40 +123,35 @@ def test_every_command_has_help_an_example_and_a_place_in_the_docs(path: tuple[s
     assert undocumented == []
 
 
-@pytest.mark.slow
-def test_the_examples_in_the_help_run(tmp_path: Path) -> None:
-    lines = [str(command.epilog).removeprefix("Example: ") for command in COMMANDS.values()]
-    done = program("bash", "-euc", "\n".join(f"({line}) > /dev/null" for line in lines), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def mix_commands(shell: str) -> Iterator[list[str]]:
+    """The arguments of every `mix …` in some lines of shell."""
+    for command in re.split(r"&&|\||;|\$\(|\)|\n", shell):
+        words = shlex.split(command.replace('"', " "), comments=True)
+        if words[:1] == ["mix"]:
+            yield words[1:]
 
 
-def mix_lines(page: Path) -> Iterator[list[str]]:
-    """The arguments of every `mix …` in the shell blocks and code spans of a page."""
-    text = page.read_text("utf-8")
-    shell = "\n".join(fenced(page, "bash", "console", "sh"))
-    spans = re.findall(r"`(mix [^`\n]+)`", FENCE.sub("", text))
-    for line in (*shell.splitlines(), *spans):
-        for command in re.split(r"&&|\||;|\$\(", line):
-            words = shlex.split(command.replace('"', " "), comments=True)
-            if words[:1] == ["mix"]:
-                yield [word.rstrip(")") for word in words[1:]]
+def check_usage(words: list[str]) -> None:
+    """Fail where a command or an option does not exist."""
+    context = click.Context(main, info_name="mix")
+    if words and not words[0].startswith("-"):
+        name, command, arguments = main.resolve_command(context, words)
+        assert command is not None, words
+        # resilient parsing lets names such as TASK stand, and still refuses an option that there is not
+        command.make_context(name, list(arguments), parent=context, resilient_parsing=True)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_the_commands_and_options_that_a_page_names_exist(page: Path) -> None:
-    for words in mix_lines(page):
-        context = click.Context(main, info_name="mix")
-        if words and not words[0].startswith("-"):
-            name, command, arguments = main.resolve_command(context, words)
-            assert command is not None, words
-            # resilient parsing lets names such as TASK stand, and still refuses an option that there is not
-            command.make_context(name, list(arguments), parent=context, resilient_parsing=True)
+    spans = re.findall(r"`(mix [^`\n]+)`", FENCE.sub("", page.read_text("utf-8")))
+    for words in mix_commands("\n".join([*fenced(page, "bash", "console", "sh"), *spans])):
+        check_usage(words)
 
 
-@pytest.mark.slow
-def test_what_the_readme_shows_works_in_order(tmp_path: Path) -> None:
-    """Run its shell and Python blocks one after the other, in one shell, all but the installation."""
-    script = []
+@pytest.fixture(scope="module")
+def after_readme(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which all of the README was run in one shell, but for the installation; and what that printed."""
+    folder, script = tmp_path_factory.mktemp("readme"), []
     for language, code in FENCE.findall((ROOT / "README.md").read_text("utf-8")):
         if language == "python":
             script.append(f"python - <<'END'\n{code}END")
@@ -161,11 +159,29 @@ def test_what_the_readme_shows_works_in_order(tmp_path: Path) -> None:
             script += [re.sub(r"^pip install [^&]*&& (pytest$)?", "", line) for line in code.splitlines()]
     text = "\n".join(script)
     assert "pip" not in text
-    done = program("bash", "-euo", "pipefail", "-c", text, cwd=tmp_path)
+    done = program("bash", "-euo", "pipefail", "-c", text, cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "everyday-entailment\n" in done.stdout
-    assert (tmp_path / "mixtures/starter/mix.lock.json").is_file()
-    assert (tmp_path / "my-project/mixtures/first/mix.lock.json").is_file()
+    return folder, done.stdout
+
+
+@pytest.mark.slow
+def test_what_the_readme_shows_works_in_order(after_readme: tuple[Path, str]) -> None:
+    folder, printed = after_readme
+    assert "everyday-entailment\n" in printed
+    assert (folder / "mixtures/starter/mix.lock.json").is_file()
+    assert (folder / "my-project/mixtures/first/mix.lock.json").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_example_in_the_help_runs(path: tuple[str, ...], after_readme: tuple[Path, str]) -> None:
+    folder, _ = after_readme
+    line = str(COMMANDS[path].epilog).removeprefix("Example: ")
+    for words in mix_commands(line):
+        check_usage(words)
+    if path not in RUN_BY_THE_README:
+        done = program("bash", "-euc", line, cwd=folder)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_readme_installs_extras_that_the_project_has() -> None:

@@ -21,7 +21,8 @@ from taskmix.catalog.loading import CatalogTask, load_catalog
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.kinds import KINDS
 from taskmix.kinds.token_classification import decode
-from taskmix.tasks.opening import Task, open_task
+from taskmix.tasks.opening import open_task
+from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, read_templates
 from taskmix.templates.render import render
 

@@ -14,7 +14,8 @@ from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.examples import examples
-from taskmix.tasks.opening import Split, Task, open_task
+from taskmix.tasks.opening import open_task
+from taskmix.tasks.task import Split, Task
 from taskmix.templates import sandbox
 from taskmix.templates.files import Template, find_template
 from taskmix.templates.parts import Expression

@@ -65,7 +65,8 @@ def read(path: Path) -> Document:
             raise CatalogError(f"the file is larger than {MAX_BYTES >> 20} MiB", where=str(path))
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
-        raise CatalogError(f"not UTF-8: {error.reason} at byte {error.start}", where=str(path)) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise CatalogError(f"not UTF-8: {error.reason} at byte {error.start}", where=f"{path}:{line}") from None
     except OSError as error:
         raise CatalogError(f"cannot be read: {error.strerror}", where=str(path)) from None
     return parse(text, path)
@@ -123,6 +124,9 @@ class _Builder:
         if self.count > MAX_VALUES:
             hint = "aliases (*name) that contain aliases multiply: write the values out"
             raise CatalogError(f"expands to more than {MAX_VALUES:,} values", where=f"{self.path}:{line}", hint=hint)
+        if len(at) > MAX_DEPTH:
+            hint = "an alias (*name) nests what it names, endlessly if that is around it"
+            raise CatalogError(f"nested deeper than {MAX_DEPTH} levels", where=f"{self.path}:{line}", hint=hint)
         self.lines.setdefault(at, line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
@@ -134,6 +138,7 @@ class _Builder:
 
     def _mapping(self, node: yaml.MappingNode, at: Location) -> dict[Scalar, object]:
         found: dict[Scalar, object] = {}
+        first: dict[Scalar, int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             where = f"{self.path}:{line}"
@@ -141,14 +146,13 @@ class _Builder:
                 raise CatalogError("a key must be a name", where=where)
             name = key_node.value if key_node.style else _plain(key_node.value)
             if name in found:
-                first = self.line_of((*at, str(name)))
-                raise CatalogError(f"the key {quoted(name)} stands twice (first on line {first})", where=where)
+                # 1, 1.0 and true are one key to Python
+                message = f"the key {quoted(name)} stands twice (first on line {first[name]})"
+                raise CatalogError(message, where=where)
+            first[name] = line
             self.lines[(*at, str(name))] = line
             found[name] = self.value(value_node, (*at, str(name)))
         return found
-
-    def line_of(self, at: Location) -> int:
-        return self.lines[at]
 
 
 def _plain(text: str) -> Scalar:

@@ -7,7 +7,7 @@ import polars as pl
 
 from taskmix import hashing
 from taskmix.frames import DRAW, SOURCE_ROW
-from taskmix.tasks.opening import Split, Task
+from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 from taskmix.templates.render import ALTERNATIVES, Alternatives, render
 

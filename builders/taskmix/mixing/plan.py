@@ -18,7 +18,8 @@ from taskmix.errors import CatalogError, SourceError
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.examples import Progress, examples, no_progress
 from taskmix.mixing.holdout import assign_roles
-from taskmix.tasks.opening import Split, Task, open_task
+from taskmix.tasks.opening import open_task
+from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 
 OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]

@@ -12,7 +12,7 @@ from taskmix.errors import OutputError
 from taskmix.mixing.plan import Part, Plan
 from taskmix.output.folder import LOCK
 from taskmix.output.shards import Written, describe
-from taskmix.tasks.opening import Task
+from taskmix.tasks.task import Task
 
 VERSION = 1
 LIBRARIES = ("jinja2", "polars", "taskmix")

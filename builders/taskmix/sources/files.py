@@ -1,7 +1,8 @@
 """Local data files: which belong to which split, and how each format is scanned without losing anything.
 
-The readers of Polars are fast and lenient; what they would change in silence is looked for first and refused:
-lone surrogates in JSONL (read as NUL), columns that appear late, rows of ragged or CR-only CSV, duplicate columns.
+The readers of Polars are fast and lenient; what they would change in silence is looked for first and refused: JSON
+whose types differ from row to row (`jsonrows` has the list), rows of ragged or CR-only CSV, empty lines of CSV (read as
+rows), text after a closing quote (dropped), duplicate columns, Arrow streams that are cut off.
 """
 
 import csv
@@ -23,6 +24,8 @@ from taskmix.text import quoted, shown, visible
 EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
 _BOM = b"\xef\xbb\xbf"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+_LONGEST_FIELD = 2**31 - 1
 
 T = TypeVar("T")
 Splits = Mapping[str, tuple[Path, ...]]
@@ -93,7 +96,8 @@ def guarded(files: Sequence[Path], action: Callable[[], T]) -> T:
     """Run what reads the files, turning the reader's errors into one that names the file at fault."""
     try:
         return action()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        # the Arrow reader panics on some corrupt files
         message, file = _blame(files, error)
         raise SourceError(message, where=file) from None
 
@@ -112,7 +116,7 @@ def _blame(files: Sequence[Path], error: Exception) -> tuple[str, str]:
 def _readable(file: Path) -> bool:
     try:
         _READERS[file.suffix]([file]).collect(engine="streaming")
-    except Exception:
+    except (Exception, pl.exceptions.PanicException):
         return False
     return True
 
@@ -127,7 +131,17 @@ def _scan_arrow(files: Sequence[Path]) -> pl.LazyFrame:
         frame.collect_schema()
     except pl.exceptions.ComputeError:
         # what `datasets` keeps in its cache is the streaming form
-        return pl.concat([pl.read_ipc_stream(file) for file in files]).lazy()
+        return pl.concat([_read_stream(file) for file in files]).lazy()
+    return frame
+
+
+def _read_stream(file: Path) -> pl.DataFrame:
+    """Read a stream, whose end mark alone tells that no batch is missing."""
+    frame = pl.read_ipc_stream(file)
+    with file.open("rb") as stream:
+        stream.seek(-len(_END_OF_STREAM), os.SEEK_END)
+        if stream.read() != _END_OF_STREAM:
+            raise SourceError("the Arrow stream has no end mark", where=shown(file), hint="is the file cut off?")
     return frame
 
 
@@ -170,11 +184,14 @@ def _scan_json(files: Sequence[Path]) -> pl.LazyFrame:
                 raise SourceError("not a list of objects", where=shown(file), hint="[{…}, {…}]")
             if not value:
                 raise SourceError("the file has no rows", where=shown(file), hint="[{…}, {…}]")
-            for row in value:
-                place.check(row)
         except ValueError as error:
             raise SourceError(visible(str(error)), where=shown(file)) from None
-        lines.extend(json.dumps(row) for row in value)
+        for number, row in enumerate(value):
+            try:
+                place.check(row)
+            except ValueError as error:
+                raise SourceError(visible(str(error)), where=f"{shown(file)}: row {number}") from None
+            lines.append(json.dumps(row))
     return pl.read_ndjson("\n".join(lines).encode(), infer_schema_length=None).lazy()
 
 
@@ -189,10 +206,41 @@ def _scan_csv(files: Sequence[Path]) -> pl.LazyFrame:
 def _check_csv(file: Path) -> None:
     for _ in _lines(file):
         pass
+    allowed = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        _check_csv_rows(file)
+    finally:
+        csv.field_size_limit(allowed)
+
+
+class _Lines:
+    """The lines of a text file, of which it knows the number and the last one."""
+
+    def __init__(self, text: Iterator[str]) -> None:
+        self.text, self.number, self.last = text, 0, ""
+
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        self.last = next(self.text)
+        self.number += 1
+        return self.last
+
+    def check_end(self, file: Path) -> None:
+        """Refuse a row that ends in CR alone, which Polars takes for text."""
+        if self.last.endswith("\r"):
+            where, hint = f"{shown(file)}:{self.number}", "save it with LF or CRLF line ends"
+            raise SourceError("the line ends in CR alone", where=where, hint=hint)
+
+
+def _check_csv_rows(file: Path) -> None:
     with file.open(encoding="utf-8", newline="") as text:
-        reader = csv.reader(text)
+        lines = _Lines(text)
+        reader = csv.reader(lines, strict=True)
         try:
             header = next(reader, None)
+            lines.check_end(file)
             if not header:
                 raise SourceError(
                     "the file is empty", where=shown(file), hint="a CSV file starts with its column names"
@@ -200,18 +248,17 @@ def _check_csv(file: Path) -> None:
             if repeated := [name for name in header if header.count(name) > 1]:
                 raise SourceError(f"two columns are named {quoted(repeated[0])}", where=f"{shown(file)}:1")
             for row in reader:
-                if len(row) != len(header) and row:
-                    raise SourceError(
-                        f"{len(row)} fields where the header has {len(header)}",
-                        where=f"{shown(file)}:{reader.line_num}",
-                        hint="quote texts that hold commas or line breaks",
-                    )
+                lines.check_end(file)
+                if len(row) != len(header):
+                    found = f"{len(row)} fields where the header has {len(header)}" if row else "an empty line"
+                    hint = "quote texts that hold commas or line breaks" if row else 'remove it, or write `""`'
+                    raise SourceError(found, where=f"{shown(file)}:{reader.line_num}", hint=hint)
         except csv.Error as error:
             raise SourceError(f"not valid CSV: {error}", where=f"{shown(file)}:{reader.line_num}") from None
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines of a text file, refusing a byte order mark, bad UTF-8 and old Macintosh line ends."""
+    """Yield the lines of a text file, refusing a byte order mark and bad UTF-8."""
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if number == 1 and line.startswith(_BOM):
@@ -222,9 +269,6 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
             except UnicodeDecodeError as error:
                 where = f"{shown(file)}:{number}"
                 raise SourceError(f"not UTF-8: {error.reason} at byte {error.start} of the line", where=where) from None
-            if b"\r" in line.rstrip(b"\r\n") and file.suffix == ".csv" and number == 1:
-                where, hint = f"{shown(file)}:1", "save it with LF or CRLF line ends"
-                raise SourceError("lines end in CR alone", where=where, hint=hint)
             yield number, line
 
 

@@ -181,8 +181,9 @@ def _meaning(error: Exception, where: str, failure: str) -> SourceError:
             hint="use the hub's own conversion, `revision: refs/convert/parquet`, or a Parquet copy of the dataset",
         )
     if isinstance(error, ValueError) and reason.startswith(("BuilderConfig", "Config name")):
-        # `datasets` lists the configurations that there are
-        return SourceError(reason, where=where, hint="`config:` names one")
+        # it lists the configurations that there are, in the first line or the second
+        listed = visible(" ".join(str(error).splitlines()[:2]))
+        return SourceError(listed, where=where, hint="`config:` names one")
     if type(error).__module__.startswith("datasets.") or (
         isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
     ):
@@ -198,7 +199,9 @@ def _first_line(error: BaseException) -> str:
 
 
 def _root(error: BaseException) -> BaseException:
-    """Return the error that the others were raised from or after."""
+    """Return the system's or the hub's own error that the others were raised from or after."""
+    found = error
     while (before := error.__cause__ or error.__context__) is not None:
         error = before
-    return error
+        found = error if isinstance(error, OSError) else found
+    return found

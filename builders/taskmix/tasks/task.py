@@ -1,0 +1,149 @@
+"""A task that can be read: a source's rows, seen as one kind."""
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from taskmix import hashing
+from taskmix.catalog.loading import CatalogTask
+from taskmix.catalog.models import SplitName
+from taskmix.errors import RowError
+from taskmix.frames import SOURCE_ROW
+from taskmix.kinds import Kind, View
+from taskmix.sources.opening import Source
+from taskmix.tasks import columns
+from taskmix.templates.files import Template
+from taskmix.templates.parts import Expression
+from taskmix.text import quoted
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of a task's splits: the source's split, and the band of row hashes that belong to it."""
+
+    source_split: str
+    low: int = 0
+    high: int = 2**64
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it takes all rows of the source's split."""
+        return (self.low, self.high) == (0, 2**64)
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """Rows of a split that are not used: not of this split, or dropped by `where`."""
+
+    cut: int = 0
+    where: int = 0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that can be read. `own_templates` is false where the kind's templates serve."""
+
+    entry: CatalogTask
+    kind: Kind
+    view: View
+    source: Source
+    splits: Mapping[SplitName, Split]
+    maps: tuple[columns.ColumnMap, ...]
+    keep: Expression | None
+    templates: tuple[Template, ...]
+    template_path: Path | None
+
+    @property
+    def name(self) -> str:
+        """Return the task's name in the catalog."""
+        return self.entry.name
+
+    def variables(self) -> frozenset[str]:
+        """Return the names that a template of this task may use."""
+        return self.kind.names | {each.name for each in self.maps} | set(self.schema())
+
+    def batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield a split's usable rows in order: `source_row`, and the named variables, checked.
+
+        Raises:
+            SourceError, RowError, TemplateError: with the file, or the row.
+        """
+        for kept, _ in self.kept_batches(split, names):
+            yield kept
+
+    def kept_batches(self, split: Split, names: Collection[str]) -> Iterator[tuple[pl.DataFrame, Dropped]]:
+        """Yield what `batches` does, with the count of rows that each batch lost."""
+        for batch in self._named_batches(split, names):
+            kept, dropped = self._keep(batch, split)
+            yield self._canonical(kept, split, names), dropped
+
+    def rows(self, split: Split, wanted: pl.DataFrame, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield only the wanted rows (a frame with `source_row`, sorted), joined with what it says of them.
+
+        What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
+        """
+        for batch in self._named_batches(split, names, wanted):
+            if len(batch):
+                frame = self._canonical(batch, split, names)
+                yield frame.join(wanted, on=SOURCE_ROW, how="inner", maintain_order="left")
+
+    def _named_batches(
+        self, split: Split, names: Collection[str], wanted: pl.DataFrame | None = None
+    ) -> Iterator[pl.DataFrame]:
+        """Yield batches with the source's columns that are needed and the mapped ones."""
+        schema = self.schema(split.source_split)
+        used = self.used_columns(names)
+        raw = [name for name in schema if name in used]
+        for batch in self.source.batches(split.source_split, raw):
+            chosen = batch if wanted is None else batch.join(wanted.select(SOURCE_ROW), on=SOURCE_ROW, how="semi")
+            yield columns.apply(chosen, self.maps, self.name)
+
+    def _keep(self, batch: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, Dropped]:
+        """Return the rows that belong to the split and that `where` keeps."""
+        kept = batch
+        if self.keep is not None:
+            kept = batch.filter(self._truths(batch, self.keep))
+        lost = len(batch) - len(kept)
+        if split.is_whole:
+            return kept, Dropped(where=lost)
+        position = self._content_hashes(kept)
+        inside = kept.filter(pl.Series([split.low <= each < split.high for each in position], dtype=pl.Boolean))
+        return inside, Dropped(cut=len(kept) - len(inside), where=lost)
+
+    def _truths(self, batch: pl.DataFrame, keep: Expression) -> pl.Series:
+        values = columns.evaluate(batch, keep, "where", self.name)
+        if len(values) and values.dtype != pl.Boolean:
+            where = f"{self.entry.where('where')}: task {self.name}, row {batch[SOURCE_ROW][0]}"
+            raise RowError(f"`where` gives {quoted(values[0])}, not true or false", where=where)
+        return values.cast(pl.Boolean)
+
+    def _content_hashes(self, batch: pl.DataFrame) -> list[int]:
+        """Return a 64-bit hash of what each row asks, so that equal rows are cut to the same side."""
+        present = [name for name in self.kind.inputs if name in self.view.columns] or sorted(self.view.columns)
+        rows = batch.select(present).rows()
+        return [hashing.key(json.dumps(row, ensure_ascii=False)) for row in rows]
+
+    def _canonical(self, batch: pl.DataFrame, split: Split, names: Collection[str]) -> pl.DataFrame:
+        """Return the checked variables; a row that cannot be used is named with its source and split."""
+        try:
+            frame = self.kind.canonical(batch, self.view, names)
+        except RowError as error:
+            where = f"{self.entry.where()}: {self.source.label} ({split.source_split}): {error.where}"
+            raise RowError(error.message, where=where, hint=error.hint) from None
+        return frame.select(SOURCE_ROW, *self._available(names))
+
+    def _available(self, names: Collection[str]) -> list[str]:
+        return sorted(set(names) & self.variables())
+
+    def used_columns(self, names: Collection[str]) -> frozenset[str]:
+        """Return the names of source columns that are read for the canonical columns, `where` and variables."""
+        mapped = frozenset(column for each in self.maps for column in each.uses)
+        kept = self.keep.names if self.keep is not None else frozenset[str]()
+        return mapped | self.view.columns | kept | frozenset(names)
+
+    def schema(self, split: str | None = None) -> pl.Schema:
+        """Return the source's columns in one of its splits; by default in the first that the task uses."""
+        return self.source.schema(split or next(iter(self.splits.values())).source_split)

@@ -1,0 +1,182 @@
+"""The same catalog, data and seed give the same bytes, wherever and however a mixture is built."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import yaml
+
+TESTS = Path(__file__).parent
+RUN = "from taskmix.cli import main; main()"
+SMALL_SHARDS = "import taskmix.output.shards as shards; shards.ROWS_PER_SHARD = 100; "
+EVERYTHING = TESTS / "catalogs" / "everything.yaml"
+REAL_TASKS = ("rotten_tomatoes", "ncbi_disease", "xquad-de", "xquad-zh", "arc-challenge", "cos_e", "boolq", "nl2bash")
+BUILTIN_TASKS = ("sst2", "rte", "wnut_17", "squad", "gsm8k", "mbpp")
+
+Digests = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What must not matter: threads, variables of the environment, the working folder, the name of the output."""
+
+    workers: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: str = "work"
+    out: str = "mixture"
+
+
+FIRST = Circumstances()
+OTHERS = {
+    "again": FIRST,
+    "two-workers": Circumstances(2, {"POLARS_MAX_THREADS": "2", "PYTHONHASHSEED": "1"}, "another place", "out/of/it"),
+    "one-thread": Circumstances(1, {"POLARS_MAX_THREADS": "1", "PYTHONHASHSEED": "2"}, "ⅡI", "été"),
+    "two-workers-one-thread": Circumstances(
+        2, {"POLARS_MAX_THREADS": "1", "TZ": "Asia/Kathmandu", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8"}
+    ),
+    "no-utf-8": Circumstances(
+        1,
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TZ": "America/St_Johns", "PYTHONHASHSEED": "3"},
+    ),
+    "small-pieces": Circumstances(
+        3, {"POLARS_MAX_THREADS": "4", "POLARS_IDEAL_MORSEL_SIZE": "7", "POLARS_ENGINE_AFFINITY": "streaming"}
+    ),
+}
+
+
+def mix(folder: Path, *arguments: str, code: str = RUN, environment: Mapping[str, str] | None = None) -> str:
+    """Run `mix` in a folder in a process of its own and return its stdout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("TASKMIX_", "POLARS_"))}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=folder,
+        env={**env, **(environment or {})},
+        capture_output=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr.decode(errors="replace")
+    return ended.stdout.decode(errors="replace")
+
+
+def build(root: Path, circumstances: Circumstances, *arguments: str, code: str = RUN) -> Path:
+    """Build a mixture below a folder and return where it lies."""
+    folder = root / circumstances.folder
+    options = ("--workers", str(circumstances.workers), "--out", circumstances.out)
+    mix(folder, "build", *arguments, *options, code=code, environment=circumstances.environment)
+    return folder / circumstances.out
+
+
+def digests(folder: Path) -> Digests:
+    """Return the SHA-256 of every file below a folder by its path."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    lock: dict[str, Any] = json.loads((folder / "mix.lock.json").read_bytes())
+    return lock
+
+
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("starter"), FIRST, "starter")
+
+
+@pytest.fixture(scope="module")
+def real_arguments(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """What builds a mixture of real datasets of six kinds of work, among them some that hold each other out."""
+    every = yaml.safe_load(EVERYTHING.read_bytes())["tasks"]
+    mixture = {
+        "tasks": [*BUILTIN_TASKS, *REAL_TASKS],
+        "holdout": {"clusters": ["nli"], "templates": 1},
+        "sampling": {"cap": 200},
+        "styles": {"chain_of_thought": 0.5, "inverted": 0.2},
+        "evaluation": {"rows": 10},
+        "format": "messages",
+    }
+    tasks = {name: every[name] for name in REAL_TASKS}
+    catalog = tmp_path_factory.mktemp("real") / "catalog.yaml"
+    catalog.write_text(
+        yaml.safe_dump({"version": 1, "extends": "builtin", "tasks": tasks, "mixtures": {"real": mixture}})
+    )
+    return ("real", "--catalog", str(catalog), "--mirror", str(shared_data))
+
+
+@pytest.fixture(scope="module")
+def real(real_arguments: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("first"), FIRST, *real_arguments)
+
+
+@pytest.mark.parametrize("circumstances", OTHERS.values(), ids=OTHERS)
+def test_the_starter_mixture_is_the_same_to_the_byte(
+    starter: Path, tmp_path: Path, circumstances: Circumstances
+) -> None:
+    assert digests(build(tmp_path, circumstances, "starter")) == digests(starter)
+
+
+@pytest.mark.parametrize("circumstances", OTHERS.values(), ids=OTHERS)
+def test_a_mixture_of_real_data_is_the_same_to_the_byte(
+    real: Path, real_arguments: tuple[str, ...], tmp_path: Path, circumstances: Circumstances
+) -> None:
+    assert digests(build(tmp_path, circumstances, *real_arguments)) == digests(real)
+
+
+def test_a_copy_of_a_project_gives_the_same_bytes(tmp_path: Path) -> None:
+    # its catalog, templates and rows lie elsewhere, are written at another time, and are named relatively
+    for name in ("here", "there/and deeper"):
+        mix(tmp_path, "init", name)
+        mix(tmp_path / name, "build")
+    assert digests(tmp_path / "here" / "mixtures") == digests(tmp_path / "there/and deeper" / "mixtures")
+
+
+def test_a_build_over_an_older_mixture_gives_the_same_bytes(starter: Path, tmp_path: Path) -> None:
+    build(tmp_path, FIRST, "starter", "--seed", "5")
+    assert digests(build(tmp_path, FIRST, "starter")) == digests(starter)
+
+
+def test_the_seed_of_the_catalog_may_be_spelled_out(starter: Path, tmp_path: Path) -> None:
+    assert digests(build(tmp_path, FIRST, "starter", "--seed", "0")) == digests(starter)
+
+
+@pytest.mark.parametrize("seed", [1, 2**63 - 1])
+def test_another_seed_gives_other_bytes(starter: Path, tmp_path: Path, seed: int) -> None:
+    other = build(tmp_path, FIRST, "starter", "--seed", str(seed))
+    first, second = digests(starter), digests(other)
+    assert first.keys() == second.keys()
+    assert {name for name in first if first[name] == second[name]} == set()
+    assert read_lock(other)["seed"] == seed
+
+
+def test_many_small_shards_hold_the_same_rows_in_the_same_order(starter: Path, tmp_path: Path) -> None:
+    few = OTHERS["small-pieces"]
+    first = build(tmp_path / "a", FIRST, "starter", code=SMALL_SHARDS + RUN)
+    second = build(tmp_path / "b", few, "starter", code=SMALL_SHARDS + RUN)
+    assert digests(first) == digests(second)
+
+    splits = read_lock(starter)["splits"]
+    assert read_lock(first)["splits"] == splits
+    for split in splits:
+        shards = sorted((first / "data").glob(f"{split}-*"))
+        assert len(shards) == -(-splits[split]["rows"] // 100)
+        whole = pl.read_parquet(starter / "data" / f"{split}-*.parquet")
+        assert pl.concat([pl.read_parquet(shard) for shard in shards]).equals(whole)
+    assert max(-(-split["rows"] // 100) for split in splits.values()) > 3
+
+
+def test_many_small_shards_of_real_data_are_the_same(
+    real: Path, real_arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    first = build(tmp_path / "a", FIRST, *real_arguments, code=SMALL_SHARDS + RUN)
+    second = build(tmp_path / "b", OTHERS["two-workers"], *real_arguments, code=SMALL_SHARDS + RUN)
+    assert digests(first) == digests(second)
+    assert read_lock(first)["splits"] == read_lock(real)["splits"]
+    assert len(digests(first)) > 20
