@@ -22,6 +22,7 @@ from taskmix.catalog import builtin, models, yamlfile
 from taskmix.cli import main
 from taskmix.mixing.examples import examples
 from taskmix.templates.files import TemplateSpec, read_templates
+from taskmix.templates.parts import Part
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -63,7 +64,7 @@ def program(*arguments: str, cwd: Path, **environment: str) -> subprocess.Comple
         env=clean_environment(cwd) | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -309,6 +310,49 @@ def test_every_worked_entry_fits_its_rows_under_every_template(section: str, tmp
                     examples(task, split, [template] if template else [], numbered, seed=0, evaluation=True)
                 )
                 assert sum(map(len, rendered)) == len(rows), (task.name, index)
+
+
+# What the page on templates says of Jinja
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% include 'a' %}",
+        "{% macro a() %}{% endmacro %}",
+        "{% filter upper %}{{ x }}{% endfilter %}",
+        "{% autoescape true %}{{ x }}{% endautoescape %}",
+        "{{ x | safe }}",
+        "{{ x | random }}",
+        "{{ x.__class__ }}",
+        "{{ '%s' % x }}",
+        "{{ '{:>9}'.format(x) }}",
+        "{{ x * 10 ** 9 }}",
+        "{{ none }}",
+        "{{ x.upper }}",
+        "{{ y }}",
+    ],
+)
+def test_what_the_page_calls_refused_is_refused(source: str) -> None:
+    with pytest.raises(taskmix.TaskmixError, match=r"^t\.yaml:1: "):
+        Part(source, "t.yaml", 1).render({"x": "<a>"})
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("one\n", "one\n"),
+        ("one\r\ntwo {{ crlf }}", "one\ntwo p\r\nq"),
+        (r"{{ crlf.replace('\r\n', '\n') }}", "p\nq"),
+        ("{{ {'a': 'é<&>'} | tojson }}", '{"a": "é<&>"}'),
+        ("{{ [1, 2, 2] | most_frequent }}", "[2]"),
+        ("{{ '6*4 = <<6*4=24>>24' | without('<<', '>>') }}", "6*4 = 24"),
+        ("{{ row.items }}", "3"),
+        ("{{ none or '' }}{% if false %}\n{% endif %}.", "."),
+    ],
+)
+def test_what_the_page_says_of_text_holds(source: str, text: str) -> None:
+    assert Part(source, "t.yaml", 1).render({"crlf": "p\r\nq", "row": {"items": 3}}) == text
 
 
 # What is imported, and completion

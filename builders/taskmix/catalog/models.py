@@ -165,9 +165,7 @@ class LicensesSpec(_Model):
 class MixtureSpec(_Model):
     """Tasks, what is held out of them, and how they are sampled and written."""
 
-    tasks: Annotated[list[str | dict[str, float]], Field(min_length=1)] = Field(
-        description='Task names, "cluster:NAME" and globs.'
-    )
+    tasks: Annotated[list[str], Field(min_length=1)] = Field(description='Task names, "cluster:NAME" and globs.')
     holdout: HoldoutSpec = Field(default_factory=HoldoutSpec)
     sampling: SamplingSpec = Field(default_factory=SamplingSpec)
     evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec(rows=500))
@@ -178,20 +176,13 @@ class MixtureSpec(_Model):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     description: str | None = Field(None, description="A sentence for the card and `mix list`.")
 
-    @field_validator("tasks")
+    @field_validator("tasks", mode="before")
     @classmethod
-    def _no_weights(cls, tasks: list[str | dict[str, float]]) -> list[str | dict[str, float]]:
-        for entry in tasks:
+    def _no_weights(cls, tasks: object) -> object:
+        for entry in tasks if isinstance(tasks, list) else ():
             if isinstance(entry, dict):
-                raise ValueError(
-                    f"a weight ({entry}) needs `sampling.size`, which is not supported by this version yet"
-                )
+                raise ValueError(f"a weight ({entry}) is not supported by this version yet")
         return tasks
-
-    @property
-    def selectors(self) -> tuple[str, ...]:
-        """Return the entries of `tasks`, which are texts."""
-        return tuple(entry for entry in self.tasks if isinstance(entry, str))
 
 
 class CatalogSpec(_Model):

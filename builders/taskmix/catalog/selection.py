@@ -27,7 +27,7 @@ def select(catalog: Catalog, mixture: str) -> Selection:
     _, spec = catalog.mixture(mixture)
     chosen: dict[str, CatalogTask] = {}
     refused: dict[str, str] = {}
-    for index, entry in enumerate(spec.selectors):
+    for index, entry in enumerate(spec.tasks):
         where = catalog.where("mixtures", mixture, "tasks", index)
         for name in _match(catalog.tasks, entry, where):
             licence = _refused_licence(catalog.tasks[name], spec.licenses)

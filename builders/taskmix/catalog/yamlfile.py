@@ -143,7 +143,9 @@ class _Builder:
             line = key_node.start_mark.line + 1
             where = f"{self.path}:{line}"
             if not isinstance(key_node, yaml.ScalarNode):
-                raise CatalogError("a key must be a name", where=where)
+                raise CatalogError(
+                    "a key must be a name", where=where, hint='quote a text that starts with a brace: "{{ … }}"'
+                )
             name = key_node.value if key_node.style else _plain(key_node.value)
             if name in found:
                 # 1, 1.0 and true are one key to Python

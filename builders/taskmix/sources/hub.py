@@ -57,7 +57,9 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
                 _download(hub, config, revision, commit, folder)
     except OSError as error:
         hint = "$TASKMIX_CACHE names the folder that downloads are kept in"
-        raise SourceError(f"the cache cannot be written: {error.strerror}", where=str(base), hint=hint) from error
+        raise SourceError(
+            f"the cache cannot be written: {error.strerror or error}", where=str(base), hint=hint
+        ) from None
     return Pinned(folder, commit)
 
 
@@ -184,6 +186,8 @@ def _meaning(error: Exception, where: str, failure: str) -> SourceError:
         # it lists the configurations that there are, in the first line or the second
         listed = visible(" ".join(str(error).splitlines()[:2]))
         return SourceError(listed, where=where, hint="`config:` names one")
+    if type(error).__module__.startswith("datasets.") and "Splits" in type(error).__name__:
+        return SourceError(f"its card names other splits or sizes than its files have: {reason}", where=where)
     if type(error).__module__.startswith("datasets.") or (
         isinstance(error, ValueError) and not isinstance(error, json.JSONDecodeError)
     ):

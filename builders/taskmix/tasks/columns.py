@@ -121,10 +121,13 @@ def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str) 
             raise located(error, task, frame[SOURCE_ROW][position]) from None
     try:
         return pl.Series(name, values, strict=True)
-    except (TypeError, pl.exceptions.PolarsError):
+    except (TypeError, AttributeError, OverflowError, pl.exceptions.PolarsError):
+        # AttributeError: a function among the values; OverflowError: a number of more than 128 bits
         where = f"{expression.part.file}:{expression.part.line}: task {task}"
         raise RowError(
-            f"`{name}` is not of one type in all rows", where=where, hint="add `| string` or `| int`"
+            f"`{name}` is not of one type in all rows, or of none that a column can hold",
+            where=where,
+            hint="add `| string` or `| int`",
         ) from None
 
 

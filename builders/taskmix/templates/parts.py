@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 import jinja2
-from jinja2 import meta
 from jinja2.environment import TemplateExpression
 
 from taskmix.errors import TemplateError
@@ -39,12 +38,15 @@ class Part:
         env = environment()
         try:
             tree = sandbox.parse(env, self.source, self.scope)
-            object.__setattr__(self, "names", frozenset(meta.find_undeclared_variables(tree)) - set(env.globals))
+            object.__setattr__(self, "names", sandbox.variables(env, tree))
             object.__setattr__(self, "assigned", sandbox.assigned(tree))
             object.__setattr__(self, "_mutates", sandbox.mutates(tree))
             object.__setattr__(self, "_template", sandbox.compile_template(env, tree))
         except jinja2.TemplateSyntaxError as error:
             raise self._refused(error) from None
+        except ValueError as error:
+            # a number of more digits than Python converts
+            raise TemplateError(visible(str(error)), where=f"{self.file}:{self.line}") from None
         except (RecursionError, MemoryError, SyntaxError, OverflowError):
             raise TemplateError("too deeply nested to compile", where=f"{self.file}:{self.line}") from None
 
@@ -81,6 +83,13 @@ class Expression:
     """One Jinja expression, ``{{ … }}``, whose value is taken and not its text."""
 
     part: Part
+    _compiled: TemplateExpression = field(init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            object.__setattr__(self, "_compiled", sandbox.compile_expression(environment(), self.part.source))
+        except jinja2.TemplateSyntaxError as error:
+            raise self.part._refused(error) from None
 
     @classmethod
     def parse(cls, text: str, file: str, line: int) -> "Expression":
@@ -92,7 +101,7 @@ class Expression:
                 where=f"{file}:{line}",
                 hint="write {{ … }} around all of it",
             )
-        return cls(Part("{{" + inner[2:-2] + "}}", file, line))
+        return cls(Part(inner, file, line))
 
     @property
     def names(self) -> frozenset[str]:
@@ -102,16 +111,18 @@ class Expression:
     def value(self, row: Row) -> object:
         """Return the value for one row. Raises TemplateError without the row's name."""
         try:
-            found = self._compiled(**row)
+            found = self._compiled(self.part._own(row))
         except Exception as error:
             raise self.part._failed(error) from None
         if isinstance(found, jinja2.Undefined):
             raise TemplateError(f"{self.part.source} is undefined", where=f"{self.part.file}:{self.part.line}")
+        if not isinstance(found, str | int | float | list | tuple | dict | range | None):
+            raise TemplateError(
+                f"{self.part.source} is a {type(found).__name__}",
+                where=f"{self.part.file}:{self.part.line}",
+                hint="write () after a method's name, and `| list` after what goes over items",
+            )
         return found
-
-    @functools.cached_property
-    def _compiled(self) -> TemplateExpression:
-        return sandbox.compile_expression(environment(), self.part.source[2:-2])
 
 
 def is_expression(text: str) -> bool:
@@ -127,10 +138,14 @@ def environment() -> sandbox.Sandbox:
 
 
 def _line_in_template(error: Exception) -> int:
-    """Return the line in a template's text where an error was raised, from its rewritten traceback."""
+    """Return the line in a template's text where an error was raised.
+
+    Jinja rewrites the traceback of a template, but leaves that of an expression with the lines of its Python.
+    """
     line, trace = 1, error.__traceback__
     while isinstance(trace, TracebackType):
         if trace.tb_frame.f_code.co_filename == "<template>":
-            line = trace.tb_lineno
+            template = trace.tb_frame.f_globals.get("__jinja_template__")
+            line = template.get_corresponding_lineno(trace.tb_lineno) if template else trace.tb_lineno
         trace = trace.tb_next
     return line

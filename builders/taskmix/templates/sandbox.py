@@ -4,24 +4,19 @@ A template sees plain data (text, numbers, lists, mappings) and can do nothing b
 may use is listed here by name; everything else is refused when the template is compiled, or when it runs.
 """
 
-import json
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from typing import Any, Never
 
 import jinja2
-from jinja2 import nodes, pass_context, sandbox
+from jinja2 import meta, nodes, pass_context, sandbox
 from jinja2.environment import TemplateExpression
-from jinja2.runtime import Context, LoopContext, StrictUndefined, Undefined
+from jinja2.runtime import Context, LoopContext, StrictUndefined
 
 from taskmix import hashing
+from taskmix.templates import filters
 
-FILTERS = frozenset(
-    "abs batch capitalize count d default dictsort first float groupby indent int items join last length list lower"
-    " map max min reject rejectattr replace reverse round select selectattr slice sort string sum title trim"
-    " truncate unique upper wordcount wordwrap".split()
-)
 METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
         "capitalize casefold count endswith find index isalnum isalpha isascii isdecimal isdigit islower isnumeric"
@@ -48,10 +43,10 @@ _STATEMENTS: Mapping[type[nodes.Node], str] = {
     nodes.FilterBlock: "filter",
     nodes.ScopedEvalContextModifier: "autoescape",
 }
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST = 1_000_000
-_MAX_COUNT = 10_000
 _MAX_BITS = 4_096
-DRAW = "__draw__"
+DRAW = filters.DRAW
 
 
 class Sandbox(sandbox.SandboxedEnvironment):
@@ -69,17 +64,7 @@ class Sandbox(sandbox.SandboxedEnvironment):
             optimized=False,
             finalize=finalize or printable,
         )
-        own: dict[str, Callable[..., Any]] = {
-            "choice": choice,
-            "most_frequent": most_frequent,
-            "without": without,
-            "tojson": to_json,
-            "batch": _bounded_count(self.filters["batch"]),
-            "slice": _bounded_count(self.filters["slice"]),
-            "indent": _bounded_count(self.filters["indent"]),
-            "truncate": self.filters["truncate"],
-        }
-        self.filters = {name: self.filters[name] for name in FILTERS} | own
+        self.filters = filters.allowed(self.filters)
         self.globals = {"range": sandbox.safe_range, "zip": zip, "dict": dict}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -93,6 +78,13 @@ class Sandbox(sandbox.SandboxedEnvironment):
         if isinstance(obj, Mapping) and attribute in obj:
             return obj[attribute]
         return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return ``obj[argument]``: an item, never a method, which goes by ``obj.name`` alone."""
+        try:
+            return obj[argument]
+        except (AttributeError, TypeError, LookupError):
+            return self.undefined(obj=obj, name=argument)
 
     def wrap_str_format(self, value: object) -> None:
         """Leave `str.format` to the list of methods, which has none: a width in it makes text of any length."""
@@ -114,59 +106,9 @@ class Sandbox(sandbox.SandboxedEnvironment):
 
 @pass_context
 def printable(_: Context, value: object) -> object:
-    """Let through what has one clear form as text; refuse nulls, NaN, and functions that were not called."""
-    if isinstance(value, str | bool | int | list | tuple | dict | Undefined):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    if value is None or isinstance(value, float):
-        raise jinja2.TemplateRuntimeError(f"prints {'a null value' if value is None else value}")
-    if callable(value):
-        raise jinja2.TemplateRuntimeError("prints a function: write () after its name")
-    raise jinja2.TemplateRuntimeError(f"prints a {type(value).__name__}: make it a list or text first")
-
-
-@pass_context
-def choice(context: Context, values: Sequence[object], place: int) -> object:
-    """Pick one of the values by a hash of the row, the template and the place of this filter in it."""
-    items = list(values)
-    if not items:
-        raise jinja2.TemplateRuntimeError("`choice` of an empty list")
-    draw = context.resolve(DRAW)
-    assert isinstance(draw, int), draw
-    return items[hashing.draw(place, draw) % len(items)]
-
-
-def most_frequent(values: Iterable[Any]) -> list[Any]:
-    """Return the most frequent of the values: a list, since several may tie, in order of appearance."""
-    counts = Counter(values)
-    most = max(counts.values(), default=0)
-    return [value for value, count in counts.items() if count == most]
-
-
-def without(text: str, start: str, end: str) -> str:
-    """Return text without the spans from one mark to the next other one, marks included.
-
-    >>> without("48/2 = <<48/2=24>>24", "<<", ">>")
-    '48/2 = 24'
-    """
-    first, *rest = text.split(start)
-    kept = [piece.partition(end) for piece in rest]
-    return first + "".join(after if found else start + before for before, found, after in kept)
-
-
-def to_json(value: object, indent: int | None = None) -> str:
-    """Return a value as JSON, with non-ASCII text and ``<>&`` as they are; NaN is an error."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
-
-
-def _bounded_count(function: Callable[..., Any]) -> Callable[..., Any]:
-    def bounded(value: object, count: int = 4, *rest: object, **options: object) -> object:
-        if not isinstance(count, int) or count > _MAX_COUNT:
-            raise jinja2.TemplateRuntimeError(f"a count above {_MAX_COUNT:,}")
-        return function(value, count, *rest, **options)
-
-    return bounded
+    """Return what `{{ … }}` prints. Raises TemplateRuntimeError as `filters.check_text` does."""
+    filters.check_text(value)
+    return value
 
 
 def _refuse(what: str, node: nodes.Node, hint: str = "") -> Never:
@@ -183,14 +125,28 @@ def _check(tree: nodes.Template) -> None:
     for attribute in tree.find_all(nodes.Getattr):
         if attribute.attr.startswith("_"):
             _refuse(f"the attribute `{attribute.attr}`", attribute)
+    for constant in tree.find_all(nodes.Const):
+        if isinstance(constant.value, str) and _SURROGATE.search(constant.value):
+            _refuse("half of a surrogate pair (\\ud800 to \\udfff)", constant, "it is no character")
+        if isinstance(constant.value, float) and not math.isfinite(constant.value):
+            _refuse("a number too large to hold", constant)
 
 
 def _place_choices(tree: nodes.Template, scope: str) -> None:
     """Give each `choice` filter its place in the template, from which its draws follow."""
+    for found in tree.find_all(nodes.Filter):
+        if found.name == "map" and found.args and found.args[0] == nodes.Const("choice"):
+            _refuse("`choice` in `map`", found, "loop over the lists")
     for index, found in enumerate(node for node in tree.find_all(nodes.Filter) if node.name == "choice"):
         if found.args or found.kwargs:
             _refuse("an argument of `choice`", found)
         found.args = [nodes.Const(hashing.key("choice", scope, index), lineno=found.lineno)]
+
+
+def _check_operands(tree: nodes.Template) -> None:
+    """Let `~` join texts only: Jinja would take anything there without asking `finalize`."""
+    for found in tree.find_all(nodes.Concat):
+        found.nodes = [nodes.Filter(each, "string", [], [], None, None, lineno=each.lineno) for each in found.nodes]
 
 
 def parse(env: Sandbox, source: str, scope: str) -> nodes.Template:
@@ -198,6 +154,7 @@ def parse(env: Sandbox, source: str, scope: str) -> nodes.Template:
     tree = env.parse(source)
     _check(tree)
     _place_choices(tree, scope)
+    _check_operands(tree)
     return tree
 
 
@@ -207,9 +164,30 @@ def compile_template(env: Sandbox, tree: nodes.Template) -> jinja2.Template:
 
 
 def compile_expression(env: Sandbox, source: str) -> TemplateExpression:
-    """Compile one expression, whose value is taken rather than its text."""
-    parse(env, "{{ " + source + " }}", "expression")
-    return env.compile_expression(source, undefined_to_none=False)
+    """Compile one expression in its braces, whose value is taken rather than its text.
+
+    Raises:
+        TemplateSyntaxError: it is not one expression, uses what is refused, or `choice`, which needs a template.
+    """
+    tree = parse(env, source, "expression")
+    output = tree.body[0] if len(tree.body) == 1 else None
+    if not isinstance(output, nodes.Output) or len(output.nodes) != 1:
+        raise jinja2.TemplateSyntaxError("not one expression: write {{ … }} around all of it", 1)
+    for found in tree.find_all(nodes.Filter):
+        if found.name == "choice":
+            _refuse("`choice`", found, "it picks by row and template, so its place is in a template's text")
+    result = nodes.Assign(nodes.Name("result", "store", lineno=1), output.nodes[0], lineno=1)
+    body = nodes.Template([result], lineno=1)
+    body.set_environment(env)
+    return TemplateExpression(compile_template(env, body), undefined_to_none=False)
+
+
+def variables(env: Sandbox, tree: nodes.Template) -> frozenset[str]:
+    """Return the names that a template reads from its row: a name such as `range` too, unless it only calls it."""
+    called = {id(call.node) for call in tree.find_all(nodes.Call)}
+    read = {name.name for name in tree.find_all(nodes.Name) if id(name) not in called}
+    undeclared = meta.find_undeclared_variables(tree)
+    return frozenset(name for name in undeclared if name in read or name not in env.globals)
 
 
 def mutates(tree: nodes.Template) -> bool:
