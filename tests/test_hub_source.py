@@ -462,7 +462,7 @@ def test_a_commit_is_never_replaced_by_another_that_the_client_has_cached(home: 
     # the commit is known, but its files are not to be had: the client would then take the rows that it has
     home.hub.fail({"match": "/resolve/", "status": 410})
     message = home.build(f"hub: org/reviews, revision: {new}", labels=["bad", "good"]).refusal()
-    assert "the download failed" in message
+    assert "the download failed: Client error '410 Gone'" in message
 
 
 def test_a_folder_with_the_name_of_the_dataset_is_not_taken_for_it(home: Home) -> None:

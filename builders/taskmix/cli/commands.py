@@ -13,6 +13,7 @@ from taskmix.cli.params import (
     exits,
     json_option,
     mirror_option,
+    remarks_to_stderr,
     seed_option,
 )
 
@@ -37,6 +38,7 @@ def main() -> None:
 
     Whole tasks are held out, so that what a model does on unseen tasks is measured.
     """
+    remarks_to_stderr()
 
 
 @main.command(epilog="Example: mix build starter --out mixtures/starter")

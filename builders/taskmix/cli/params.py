@@ -1,5 +1,6 @@
 """Options that several commands share, completion of names, and how errors leave the program."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,21 @@ class AnyName(TaskName):
 
     def _of(self, catalog: Any) -> list[str]:
         return sorted([*catalog.tasks, *catalog.mixtures])
+
+
+class _Remarks(logging.Handler):
+    """Prints what taskmix logs, such as a download that begins, on what is stderr at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(visible(self.format(record)), err=True)
+
+
+def remarks_to_stderr() -> None:
+    """Show the log of taskmix, and of nothing else, on stderr."""
+    log = logging.getLogger("taskmix")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.handlers = [_Remarks()]
 
 
 @contextmanager

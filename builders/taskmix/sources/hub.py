@@ -98,35 +98,37 @@ def _download(hub: str, config: str | None, revision: str, commit: str, folder: 
     if revision == commit:
         # a commit was not asked for yet, and the errors of `datasets` say less about what is missing
         _ask(hub, commit)
+    where = f"{hub}{f' ({config})' if config else ''}@{revision}"
+    _LOG.info("downloading %s", where)
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left in folder.parent.glob(".part-*"):
         shutil.rmtree(left)  # by a build that was killed: the lock is ours
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
+        with _explained(where, "the download failed"), _without_bars():
+            made = _convert(hub, config, commit, Path(part))
         final = Path(part) / "final"
         final.mkdir()
-        where = f"{hub}{f' ({config})' if config else ''}@{revision}"
-        with _explained(where, "the download failed"), _without_bars():
-            _convert(hub, config, commit, Path(part), final)
+        for split, shards in made.items():
+            assert shards, split
+            for index, shard in enumerate(shards):
+                shard.rename(final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
         final.rename(folder)
 
 
-def _convert(hub: str, config: str | None, commit: str, work: Path, final: Path) -> None:
-    """Let `datasets` download a commit and write each split as `SPLIT-00000-of-0000N.parquet` into `final`."""
+def _convert(hub: str, config: str | None, commit: str, work: Path) -> dict[str, list[Path]]:
+    """Let `datasets` download a commit and write it as Parquet below `work`; return the files of each split."""
     import datasets
 
     # by its full address, or a folder of the same name would be taken instead; with a cache of its own, or, where
     # the hub gives no answer, whatever commit was loaded last
-    builder = datasets.load_dataset_builder(
-        f"hf://datasets/{hub}", config, revision=commit, cache_dir=str(work / "cache")
-    )
-    made = work / "made"
+    address, cache, made = f"hf://datasets/{hub}", work / "cache", work / "made"
+    builder = datasets.load_dataset_builder(address, config, revision=commit, cache_dir=str(cache))
     builder.download_and_prepare(str(made), file_format="parquet")
-    for split in builder.info.splits or {}:
+    files = {}
+    for split in builder.info.splits:
         name = f"{builder.dataset_name}-{split}"
-        shards = sorted(made.glob(f"{name}.parquet")) or sorted(made.glob(f"{name}-?????-of-?????.parquet"))
-        assert shards, (split, sorted(made.iterdir()))
-        for index, shard in enumerate(shards):
-            shard.rename(final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
+        files[split] = sorted(made.glob(f"{name}.parquet")) or sorted(made.glob(f"{name}-?????-of-?????.parquet"))
+    return files
 
 
 @contextmanager
