@@ -167,6 +167,17 @@ def test_rows_outside_the_length_limits_are_dropped_before_the_cap(project: Proj
     assert (train.counts.too_short_or_long, train.counts.usable) == (100, 100)
 
 
+def test_length_limits_hold_for_conversations_too(project: Project) -> None:
+    turns = '{{"messages": [{{"role": "user", "content": "{}"}}, {{"role": "assistant", "content": "ok"}}]}}\n'
+    text = (
+        "version: 1\ntasks:\n  a: {kind: conversation, cluster: c, source: {path: data/a}}\n"
+        "mixtures:\n  m: {tasks: [a], format: messages, length: {max_chars: 12}}\ndefault_mixture: m\n"
+    )
+    files = {"data/a/train.jsonl": turns.format("x" * 10) * 3 + turns.format("x" * 11) * 2}
+    (train,) = plan(project, text, files).parts
+    assert (len(train.rows), train.counts.too_short_or_long) == (3, 2)
+
+
 def test_where_drops_rows_and_counts_them(project: Project) -> None:
     unlabelled = rows(50) + '{"text": "x", "label": -1}\n' * 7
     files = {"data/a/train.jsonl": unlabelled, "data/a/validation.jsonl": rows(10)}

@@ -1,7 +1,7 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import polars as pl
 
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
-from taskmix.mixing.examples import Job, Progress, jobs, no_progress
+from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.folder import LOCK, check_target, replacing
@@ -117,27 +117,28 @@ def _write_split(
     buckets, total = Buckets(spill, split, plan.rows(split)), plan.rows(split)
     summaries = []
     for part in plan.parts_of(split):
-        chars = [0, 0]
+        chars: Counter[str] = Counter()
         for examples in _run(_part_jobs(part, plan.seed), workers):
-            chars = [a + b for a, b in zip(chars, _lengths(examples), strict=True)]
+            chars.update(lengths(examples).sum().row(0, named=True))
             buckets.add(format_examples(examples, part, plan.spec.format, plan.seed))
             report.rendered(part.task.name, len(examples))
-        rows = len(part.rows)
-        spec = part.task.entry.spec
-        prompt, completion = (count / rows for count in chars)
-        summaries.append(
-            PartSummary(
-                part.task.name,
-                spec.cluster,
-                split,
-                rows,
-                len(part.templates),
-                rows / total,
-                prompt,
-                completion,
-            )
-        )
-    return summaries, buckets.write_shards(folder, lambda rows: None)
+        summaries.append(_summary(part, total, chars))
+    return summaries, buckets.write_shards(folder)
+
+
+def _summary(part: Part, total: int, chars: Mapping[str, int]) -> PartSummary:
+    """Return what a part gave to a split of `total` rows; `chars` are the sums of its lengths."""
+    rows = len(part.rows)
+    return PartSummary(
+        task=part.task.name,
+        cluster=part.task.entry.spec.cluster,
+        split=part.split,
+        rows=rows,
+        templates=len(part.templates),
+        share=rows / total,
+        prompt_chars=chars["prompt"] / rows,
+        completion_chars=chars["completion"] / rows,
+    )
 
 
 def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
@@ -158,16 +159,6 @@ def _run(pending: Iterator[Job], workers: int) -> Iterator[pl.DataFrame]:
         finally:
             for future in running:
                 future.cancel()
-
-
-def _lengths(examples: pl.DataFrame) -> tuple[int, int]:
-    """Return the characters of all prompts and of all completions."""
-    if "messages" in examples.columns:
-        turns = examples["messages"].list
-        content = turns.eval(pl.element().struct.field("content").str.len_chars()).list
-        every, last = int(content.sum().sum()), int(content.last().sum())
-        return every - last, last
-    return int(examples["prompt"].str.len_chars().sum()), int(examples["output"].str.len_chars().sum())
 
 
 def _write(path: Path, text: str) -> None:

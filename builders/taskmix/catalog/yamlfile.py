@@ -80,7 +80,8 @@ def parse(text: str, path: Path) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
-        hint = "indent with spaces, not tabs" if "tab character" in (error.problem or "") else ""
+        at_tab = mark is not None and text.removeprefix("\ufeff")[mark.index : mark.index + 1] == "\t"
+        hint = "indent with spaces, not tabs" if at_tab else ""
         raise CatalogError(f"not valid YAML: {visible(error.problem or '')}", where=where, hint=hint) from None
     except yaml.YAMLError as error:
         raise CatalogError(f"not valid YAML: {visible(str(error))}", where=str(path)) from None

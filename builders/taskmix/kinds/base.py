@@ -88,7 +88,7 @@ def text(view: View, frame: pl.DataFrame, name: str, nullable: bool = False) -> 
     if series.dtype.is_integer() or series.dtype == pl.Null:
         series = series.cast(pl.String)
     if series.dtype != pl.String:
-        raise _wrong_type(view, name, series.dtype, "text")
+        raise wrong_type(view, name, series.dtype, "text")
     if not nullable:
         fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _drop_nulls(name))
     return series
@@ -97,12 +97,14 @@ def text(view: View, frame: pl.DataFrame, name: str, nullable: bool = False) -> 
 def texts(view: View, frame: pl.DataFrame, name: str) -> pl.Series:
     """Return a column of lists of texts, a single text counting as a list of one. Raises RowError as `text` does."""
     series = frame[name]
+    if series.dtype.is_integer():
+        series = series.cast(pl.String)
     if series.dtype == pl.String:
         series = series.to_frame().select(pl.when(pl.col(name).is_not_null()).then(pl.concat_list(name)))[name]
     if isinstance(series.dtype, pl.List) and (series.dtype.inner.is_integer() or series.dtype.inner == pl.Null):
         series = series.cast(pl.List(pl.String))
     if series.dtype != pl.List(pl.String):
-        raise _wrong_type(view, name, series.dtype, "a list of texts")
+        raise wrong_type(view, name, series.dtype, "a list of texts")
     fail(view, frame, series.is_null(), lambda _: f"`{name}` is null", _drop_nulls(name))
     has_null = series.list.eval(pl.element().is_null()).list.any()
     fail(view, frame, has_null, lambda _: f"`{name}` has a null among its items", _drop_nulls(name))
@@ -113,7 +115,8 @@ def _drop_nulls(name: str) -> str:
     return f'drop such rows: `where: "{{{{ {name} is not none }}}}"`'
 
 
-def _wrong_type(view: View, name: str, dtype: DataType, expected: str) -> RowError:
+def wrong_type(view: View, name: str, dtype: DataType, expected: str) -> RowError:
+    """Return the error that a column's type is not the expected one."""
     return RowError(
         f"`{name}` is {describe(dtype)}, not {expected}",
         where=f"task {view.task}",

@@ -1,11 +1,11 @@
 """Multi-turn chats, passed through to the formats that can hold them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import polars as pl
 
 from taskmix.errors import RowError
-from taskmix.kinds.base import Column, Kind, View, describe, fail
+from taskmix.kinds.base import Column, DataType, Kind, View, describe, fail
 from taskmix.text import quoted
 
 MESSAGES = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
@@ -16,10 +16,10 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     """Bring {role, content} or ShareGPT's {from, value} to {role, content}, and check the turns."""
     series = frame["messages"]
     fields = _fields(series.dtype)
-    pair = next((pair for pair in (("role", "content"), ("from", "value")) if fields.issuperset(pair)), None)
-    if pair is None:
+    pair = next((pair for pair in (("role", "content"), ("from", "value")) if fields.keys() >= set(pair)), None)
+    if pair is None or any(fields[name] != pl.String for name in pair):
         raise RowError(
-            f"`messages` is {describe(series.dtype)}, not a list of {{role, content}}",
+            f"`messages` is {describe(series.dtype)}, not a list of {{role, content}}, both texts",
             where=f"task {view.task}",
         )
     role, content = (pl.element().struct.field(name) for name in pair)
@@ -35,8 +35,8 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     fail(
         view,
         frame,
-        series.list.eval(content.is_null() | (content == "")).list.any() | (known.list.last() != "assistant"),
-        lambda _: "a turn is empty, or the last one is not the assistant's",
+        series.list.eval(content.is_null() | (content == "")).list.any() | known.list.last().ne_missing("assistant"),
+        lambda _: "a turn is empty, or there is no last one that is the assistant's",
         "drop such rows with `where`",
     )
     renamed = pl.struct(
@@ -46,10 +46,10 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     return frame.with_columns(series.list.eval(renamed).cast(MESSAGES).alias("messages"))
 
 
-def _fields(dtype: pl.DataType) -> set[str]:
-    """Return the names of the fields of a list of mappings; none for another type."""
+def _fields(dtype: pl.DataType) -> Mapping[str, DataType]:
+    """Return the fields of a list of mappings and their types; none for another type."""
     inner = dtype.inner if isinstance(dtype, pl.List) else None
-    return {each.name for each in inner.fields} if isinstance(inner, pl.Struct) else set()
+    return {each.name: each.dtype for each in inner.fields} if isinstance(inner, pl.Struct) else {}
 
 
 KIND = Kind(

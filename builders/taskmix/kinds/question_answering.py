@@ -5,7 +5,7 @@ from collections.abc import Collection
 import polars as pl
 
 from taskmix.errors import RowError
-from taskmix.kinds.base import Column, Kind, View, describe, fail, text, texts
+from taskmix.kinds.base import Column, Kind, View, describe, fail, text, texts, wrong_type
 
 
 def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.DataFrame:
@@ -36,7 +36,13 @@ def _answers(frame: pl.DataFrame, view: View) -> tuple[pl.Series, pl.Series]:
     answers = texts(view, inner, "answers")
     if "answer_start" not in columns:
         return answers, pl.Series("answer_starts", [None] * len(frame), pl.List(pl.Int64))
-    starts = columns["answer_start"].cast(pl.List(pl.Int64))
+    starts = columns["answer_start"]
+    if starts.dtype.is_integer():
+        starts = starts.to_frame("start").select(pl.concat_list("start"))["start"]
+    inner_type = starts.dtype.inner if isinstance(starts.dtype, pl.List) else starts.dtype
+    if not (inner_type == pl.Null or (isinstance(starts.dtype, pl.List) and inner_type.is_integer())):
+        raise wrong_type(view, "answers.answer_start", starts.dtype, "a list of whole numbers")
+    starts = starts.cast(pl.List(pl.Int64))
     uneven = answers.list.len() != starts.list.len()
     fail(view, frame, uneven, lambda at: f"{len(answers[at])} answers but {len(starts[at])} offsets")
     return answers, starts

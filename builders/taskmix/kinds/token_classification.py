@@ -6,7 +6,7 @@ from typing import TypedDict
 
 import polars as pl
 
-from taskmix.kinds.base import Column, Kind, View, constant, fail, resolve_labels, texts
+from taskmix.kinds.base import Column, Kind, View, constant, fail, resolve_labels, texts, wrong_type
 
 OUTSIDE = "O"
 _PREFIXED = re.compile(r"[BIESLU]-.+")
@@ -69,6 +69,8 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     """Check that there is one known tag a token; add the entities."""
     assert view.labels is not None, view
     tokens = texts(view, frame, "tokens")
+    if not isinstance(frame["tags"].dtype, pl.List):
+        raise wrong_type(view, "tags", frame["tags"].dtype, "a list of tags")
     ids = resolve_labels(view, frame, "tags")
     uneven = tokens.list.len() != ids.list.len()
     fail(view, frame, uneven, lambda at: f"{len(tokens[at])} tokens but {len(ids[at])} tags")

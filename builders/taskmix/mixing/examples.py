@@ -92,6 +92,17 @@ def prompt(template: Template) -> pl.Expr:
     return pl.concat_str(instruction, between, given, pl.lit(template.ending)).alias("prompt")
 
 
+def lengths(examples: pl.DataFrame) -> pl.DataFrame:
+    """Return the characters of every example's `prompt` and `completion` (UInt32).
+
+    Of a conversation the last turn is the completion, and all before it are the prompt.
+    """
+    if "messages" not in examples.columns:
+        return examples.select(pl.col("prompt").str.len_chars(), pl.col("output").str.len_chars().alias("completion"))
+    chars = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list
+    return examples.select((chars.sum() - chars.last()).alias("prompt"), chars.last().alias("completion"))
+
+
 def _conversations(rows: pl.DataFrame) -> pl.DataFrame:
     """Return conversations as examples: nothing is rendered."""
     return rows.select(

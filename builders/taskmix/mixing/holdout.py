@@ -23,7 +23,7 @@ def origins(task: CatalogTask) -> frozenset[str]:
     if source.hub is not None:
         place = f"{source.hub}:{source.config}" if source.config else source.hub
     else:
-        place = str((task.root / str(source.path)).absolute())
+        place = str((task.root / str(source.path)).resolve())
     return frozenset(name.casefold() for name in (task.name, place, *task.spec.derived_from))
 
 

@@ -16,7 +16,7 @@ from taskmix.catalog.models import LengthSpec, MixtureSpec
 from taskmix.catalog.selection import select
 from taskmix.errors import CatalogError, SourceError
 from taskmix.frames import SOURCE_ROW
-from taskmix.mixing.examples import Progress, examples, no_progress
+from taskmix.mixing.examples import Progress, examples, lengths, no_progress
 from taskmix.mixing.holdout import assign_roles
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
@@ -97,6 +97,7 @@ class _Planner:
     limit: int | None
     progress: Progress
     parts: list[Part] = field(default_factory=list)
+    _read: dict[tuple[str, Split], tuple[pl.DataFrame, Counts]] = field(default_factory=dict)
 
     def seen_task(self, task: Task) -> None:
         """Plan a task that trains: train, validation, and its withheld phrasings."""
@@ -109,14 +110,17 @@ class _Planner:
             )
         self._train(task, task.splits["train"], kept)
         if "validation" in task.splits:
-            self._evaluation(task, "validation", task.splits["validation"], self._scored(task, kept))
+            self._evaluation(task, "validation", task.splits["validation"], self._scored(kept))
             if withheld:
                 self._evaluation(task, "heldout_templates", task.splits["validation"], withheld)
 
     def unseen_task(self, task: Task) -> None:
         """Plan a held-out task: its validation rows, or those of train where it has no other."""
         split = task.splits.get("validation") or task.splits["train"]
-        self._evaluation(task, "heldout", split, self._scored(task, task.templates))
+        scored = self._scored(task.templates)
+        if not scored and task.templates:
+            raise _no_plain_template(task)
+        self._evaluation(task, "heldout", split, scored)
 
     def _withhold(self, task: Task) -> tuple[tuple[Template, ...], tuple[Template, ...]]:
         """Return the templates that stay and the N that no training row may have."""
@@ -130,7 +134,7 @@ class _Planner:
         kept = tuple(each for each in task.templates if each.name not in withheld)
         return kept, tuple(each for each in task.templates if each.name in withheld)
 
-    def _scored(self, task: Task, templates: Sequence[Template]) -> tuple[Template, ...]:
+    def _scored(self, templates: Sequence[Template]) -> tuple[Template, ...]:
         """Return the templates to evaluate with: plain ones, and chain-of-thought where training has it."""
         styles = {"zero-shot"} | ({"chain-of-thought"} if self.spec.styles.chain_of_thought else set())
         return tuple(template for template in templates if template.style in styles)
@@ -146,8 +150,6 @@ class _Planner:
         self.parts.append(Part(task, "train", split, templates, rows, counts_after))
 
     def _evaluation(self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...]) -> None:
-        if not templates and task.kind.name != "conversation":
-            return
         usable, counts = self._usable(task, split)
         limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
         order = hashing.draws(self._key(task, split, "evaluate"), pl.col(SOURCE_ROW))
@@ -158,7 +160,12 @@ class _Planner:
         self.parts.append(Part(task, name, split, templates, rows, counts))
 
     def _usable(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
-        """Read a split once: check every row, and return the numbers of those that may be used."""
+        """Return the numbers of a split's rows that may be used; the split is read, and every row checked, once."""
+        if (task.name, split) not in self._read:
+            self._read[task.name, split] = self._check(task, split)
+        return self._read[task.name, split]
+
+    def _check(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
         kept: list[pl.DataFrame] = []
         cut = where = 0
         for batch, dropped in task.kept_batches(split, ()):
@@ -191,11 +198,7 @@ class _Planner:
         draw = hashing.draws(self._key(task, split, "template"), pl.col(SOURCE_ROW))
         plain = groups["zero-shot"]
         if not plain:
-            raise CatalogError(
-                f"the task {task.name} has only templates with a style, none to use without",
-                where=task.entry.where("templates"),
-                hint="add a template without `style`",
-            )
+            raise _no_plain_template(task)
         chosen, edge = _pick(draw, plain), sum(shares[style] for style in shares if groups[style])
         for style, share in reversed(shares.items()):
             if groups[style]:
@@ -215,7 +218,7 @@ class _Planner:
     ) -> tuple[Counts, pl.DataFrame]:
         """Drop the examples whose prompt and completion are too short or too long together."""
         limits = self.spec.length
-        if limits is None or task.kind.name == "conversation":
+        if limits is None:
             return counts, rows
         found = [
             frame.filter(_fits(frame, limits)).select(SOURCE_ROW, "template")
@@ -236,6 +239,14 @@ class _Planner:
         return hashing.key(self.spec.seed, task.name, split.source_split, purpose)
 
 
+def _no_plain_template(task: Task) -> CatalogError:
+    return CatalogError(
+        f"the task {task.name} has only templates with a style, none to use without",
+        where=task.entry.where("templates"),
+        hint="add a template without `style`",
+    )
+
+
 def _pick(draw: pl.Expr, group: Sequence[int]) -> pl.Expr:
     """Return the template index that a draw picks from a group."""
     positions = pl.lit(pl.Series(group, dtype=pl.UInt32))
@@ -243,7 +254,7 @@ def _pick(draw: pl.Expr, group: Sequence[int]) -> pl.Expr:
 
 
 def _fits(frame: pl.DataFrame, limits: LengthSpec) -> pl.Series:
-    length = frame["prompt"].str.len_chars() + frame["output"].str.len_chars()
+    length = lengths(frame).sum_horizontal()
     fits = length >= limits.min_chars
     return fits if limits.max_chars is None else fits & (length <= limits.max_chars)
 

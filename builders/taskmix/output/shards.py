@@ -6,7 +6,7 @@ A shard is a pure function of the plan: which rows it holds follows from their h
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Buckets:
         for (bucket,), rows in numbered.partition_by("bucket", as_dict=True, include_key=False).items():
             self._append(int(bucket), rows)
 
-    def write_shards(self, root: Path, report: Callable[[int], None]) -> WrittenSplit:
+    def write_shards(self, root: Path) -> WrittenSplit:
         """Sort every bucket and write it as `data/SPLIT-0000I-of-0000N.parquet` below `root`."""
         for writer in self._writers.values():
             writer.close()
@@ -89,7 +89,6 @@ class Buckets:
                 content.update("\n".join(part.select(pl.struct(pl.all()).struct.json_encode()).to_series()).encode())
                 content.update(b"\n")
             shards.append(describe(root, path, len(rows)))
-            report(len(rows))
         return WrittenSplit(tuple(shards), content.hexdigest())
 
     def _append(self, bucket: int, rows: pl.DataFrame) -> None:

@@ -155,7 +155,7 @@ def _scan_jsonl(files: Sequence[Path]) -> pl.LazyFrame:
                 rows += 1
         if not rows:
             raise SourceError("the file has no rows", where=shown(file), hint="one JSON object {…} a line")
-    return pl.scan_ndjson(list(files), infer_schema_length=None)
+    return pl.scan_ndjson(list(files), schema=place.schema())
 
 
 def _check_json_line(place: jsonrows.Place, file: Path, number: int, line: bytes) -> None:
@@ -192,7 +192,7 @@ def _scan_json(files: Sequence[Path]) -> pl.LazyFrame:
             except ValueError as error:
                 raise SourceError(visible(str(error)), where=f"{shown(file)}: row {number}") from None
             lines.append(json.dumps(row))
-    return pl.read_ndjson("\n".join(lines).encode(), infer_schema_length=None).lazy()
+    return pl.read_ndjson("\n".join(lines).encode(), schema=place.schema()).lazy()
 
 
 def _scan_csv(files: Sequence[Path]) -> pl.LazyFrame:

@@ -1,7 +1,8 @@
 """Rows of JSON, checked before Polars reads them: what its reader would change in silence is refused.
 
 It makes text of values whose types differ from row to row, rounds large whole numbers that stand beside fractions,
-keeps one of two equal keys, reads half of a surrogate pair as NUL, and overflows its stack on deep nesting.
+drops columns that only later files have, keeps one of two equal keys, reads half of a surrogate pair as NUL, and
+overflows its stack on deep nesting.
 """
 
 import json
@@ -11,20 +12,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Never
 
+import polars as pl
+
 from taskmix.text import quoted
 
 MAX_DEPTH = 64
-_EXACT = 2**53
-_WIDEST = 2**127
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
-_WHOLE, _LARGE, _FRACTION = "a whole number", "a whole number above 2**53", "a fraction"
+_WHOLE, _FRACTION = "a whole number", "a fraction"
+_LARGE, _HUGE = "a whole number above 2**53", "a whole number above 2**63"
 _TOGETHER = {
     frozenset((_WHOLE, _LARGE)): _LARGE,
+    frozenset((_WHOLE, _HUGE)): _HUGE,
+    frozenset((_LARGE, _HUGE)): _HUGE,
     frozenset((_WHOLE, _FRACTION)): _FRACTION,
 }
 """Kinds of numbers that one column can hold, all of them exactly, and the wider of the two."""
+_TYPES = {
+    "": pl.Null(),
+    "a text": pl.String(),
+    "true or false": pl.Boolean(),
+    _WHOLE: pl.Int64(),
+    _LARGE: pl.Int64(),
+    _HUGE: pl.Int128(),
+    _FRACTION: pl.Float64(),
+}
 
 
 @dataclass(slots=True)
@@ -55,6 +68,17 @@ class Place:
             for item in value:
                 items.check(item, depth + 1)
 
+    def schema(self) -> pl.Schema:
+        """Return the columns of the rows and their types."""
+        return pl.Schema({key: below.dtype() for key, below in self.inside.items()})
+
+    def dtype(self) -> pl.DataType:
+        """Return the type that holds every value that was noted."""
+        if self.kind == "a list":
+            items = self.inside.get("")
+            return pl.List(items.dtype() if items else pl.Null())
+        return pl.Struct(self.schema()) if self.kind == "an object" else _TYPES[self.kind]
+
     def _below(self, key: str, name: str) -> "Place":
         found = self.inside.get(key)
         if found is None:
@@ -74,9 +98,9 @@ def _kind(value: object, name: str) -> str:
     if isinstance(value, str):
         return "a text"
     if isinstance(value, int):
-        if not -_WIDEST <= value < _WIDEST:
+        if not -(2**127) <= value < 2**127:
             raise ValueError(f"{quoted(name)} is a whole number of more than 128 bits: make it a text")
-        return _WHOLE if -_EXACT <= value <= _EXACT else _LARGE
+        return _WHOLE if abs(value) <= 2**53 else _LARGE if -(2**63) <= value < 2**63 else _HUGE
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{quoted(name)} is a number too large to hold")
