@@ -135,9 +135,9 @@ def build_once(data: Path, cap: int | None, out: Path) -> Build:
     writes: list[tuple[float, float]] = []
     write_shards = Buckets.write_shards
 
-    def noted(buckets: "Buckets", root: Path, report: Callable[[int], None]) -> "WrittenSplit":
+    def noted(buckets: "Buckets", root: Path) -> "WrittenSplit":
         started = perf_counter()
-        written = write_shards(buckets, root, report)
+        written = write_shards(buckets, root)
         writes.append((started, perf_counter()))
         return written
 
