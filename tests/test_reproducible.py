@@ -36,7 +36,6 @@ class Circumstances:
 
 FIRST = Circumstances()
 OTHERS = {
-    "again": FIRST,
     "two-workers": Circumstances(2, {"POLARS_MAX_THREADS": "2", "PYTHONHASHSEED": "1"}, "another place", "out/of/it"),
     "one-thread": Circumstances(1, {"POLARS_MAX_THREADS": "1", "PYTHONHASHSEED": "2"}, "ⅡI", "été"),
     "two-workers-one-thread": Circumstances(
@@ -148,8 +147,8 @@ def test_the_seed_of_the_catalog_may_be_spelled_out(starter: Path, tmp_path: Pat
     assert digests(build(tmp_path, FIRST, "starter", "--seed", "0")) == digests(starter)
 
 
-@pytest.mark.parametrize("seed", [1, 2**63 - 1])
-def test_another_seed_gives_other_bytes(starter: Path, tmp_path: Path, seed: int) -> None:
+def test_another_seed_gives_other_bytes(starter: Path, tmp_path: Path) -> None:
+    seed = 2**63 - 1
     other = build(tmp_path, FIRST, "starter", "--seed", str(seed))
     first, second = digests(starter), digests(other)
     assert first.keys() == second.keys()

@@ -20,20 +20,10 @@ class Labels:
 
     def indices(self, series: pl.Series) -> pl.Series:
         """Return the label index (Int64) of each value, or of each item of each list; null where it is none."""
-        if isinstance(series.dtype, pl.List):
-            flat = self.indices(series.explode(empty_as_null=False, keep_nulls=False))
-            lengths = series.list.len().fill_null(0)
-            owner = (
-                pl.Series("owner", range(len(series)), dtype=pl.UInt32)
-                .repeat_by(lengths)
-                .explode(empty_as_null=False, keep_nulls=False)
-            )
-            grouped = pl.DataFrame({"owner": owner, "index": flat}).group_by("owner", maintain_order=True).all()
-            every = pl.DataFrame({"owner": pl.Series(range(len(series)), dtype=pl.UInt32)})
-            joined = every.join(grouped, on="owner", how="left", maintain_order="left")["index"]
-            return joined.fill_null([]).alias(series.name)
-        texts = series.cast(pl.String)
-        return texts.replace_strict(dict(self.index), default=None, return_dtype=pl.Int64)
+        item = pl.element() if isinstance(series.dtype, pl.List) else pl.col(series.name)
+        index = item.cast(pl.String).replace_strict(dict(self.index), default=None, return_dtype=pl.Int64)
+        found = pl.col(series.name).list.eval(index) if isinstance(series.dtype, pl.List) else index
+        return series.to_frame().select(found).to_series()
 
     def summary(self) -> str:
         """Return the labels for a message: each word with the values that mean it."""

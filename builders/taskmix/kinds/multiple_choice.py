@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import polars as pl
 
-from taskmix.kinds.base import Column, Kind, View, fail, resolve_labels, text, texts
+from taskmix.kinds.base import Column, Kind, View, fail, resolve_labels, text, texts, wrong_type
 from taskmix.text import quoted
 
 
@@ -23,7 +23,7 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     columns: list[pl.Series | pl.Expr] = [
         choices.alias("choices"),
         keys.alias("keys"),
-        label.alias("label"),
+        label.cast(pl.Int64).alias("label"),
         text(view, frame, "question").alias("question"),
     ]
     for optional in ("context", "rationale"):
@@ -34,12 +34,16 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
 
 
 def _label(frame: pl.DataFrame, view: View) -> pl.Series:
-    """Return the index of the right option of each row."""
+    """Return the index of the right option of each row, which may be out of range."""
+    label = frame["label"]
+    if isinstance(label.dtype, pl.List):
+        raise wrong_type(view, "label", label.dtype, "one position or key")
     if "keys" in view.columns:
         return _by_key(frame, view)
     if view.labels is not None:
         return resolve_labels(view, frame, "label")
-    label = frame["label"].cast(pl.Int64)
+    if not label.dtype.is_integer():
+        raise wrong_type(view, "label", label.dtype, "a position")
     fail(view, frame, label.is_null(), lambda _: "`label` is null", "drop such rows with `where`")
     return label
 

@@ -63,7 +63,7 @@ class Place:
         if isinstance(value, dict):
             for key, item in value.items():
                 self._below(key, f"{self.name}.{key}" if self.name else key).check(item, depth + 1)
-        elif isinstance(value, list):
+        elif isinstance(value, list | tuple | range):
             items = self._below("", f"{self.name}[]")
             for item in value:
                 items.check(item, depth + 1)
@@ -103,9 +103,13 @@ def _kind(value: object, name: str) -> str:
         return _WHOLE if abs(value) <= 2**53 else _LARGE if -(2**63) <= value < 2**63 else _HUGE
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"{quoted(name)} is a number too large to hold")
+            raise ValueError(f"{quoted(name)} is not a number, or one too large to hold")
         return _FRACTION
-    return "a list" if isinstance(value, list) else "an object"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple | range):
+        return "a list"
+    raise ValueError(f"{quoted(name)} is a {type(value).__name__}, which no column holds")
 
 
 def decode(text: str) -> object:

@@ -9,8 +9,9 @@ from taskmix.catalog.loading import CatalogTask
 from taskmix.errors import CatalogError, RowError, TemplateError, nearest
 from taskmix.frames import SOURCE_ROW
 from taskmix.kinds.base import DataType
+from taskmix.sources.jsonrows import Place
 from taskmix.templates.parts import Expression, is_expression
-from taskmix.text import quoted
+from taskmix.text import quoted, visible
 
 _PLAIN = (pl.String, pl.Boolean, pl.Null, pl.Float32, pl.Float64)
 
@@ -111,24 +112,30 @@ def apply(frame: pl.DataFrame, maps: Sequence[ColumnMap], task: str) -> pl.DataF
 
 
 def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str) -> pl.Series:
-    """Return the value of an expression for every row. Raises TemplateError with the row."""
+    """Return the value of an expression for every row.
+
+    Raises:
+        TemplateError: the expression fails on a row.
+        RowError: the values are of different types, which Polars alone would change to the first one's.
+    """
     rows = frame.select(sorted(expression.names)).to_dicts() if expression.names else [{}] * len(frame)
     values: list[object] = []
+    place = Place(name)
+    where, hint = f"{expression.part.file}:{expression.part.line}: task {task}", "add `| string` or `| int`"
     for position, row in enumerate(rows):
         try:
-            values.append(expression.value(row))
+            value = expression.value(row)
+            place.check(value)
         except TemplateError as error:
             raise located(error, task, frame[SOURCE_ROW][position]) from None
+        except ValueError as error:
+            at = f"{where}, row {frame[SOURCE_ROW][position]}"
+            raise RowError(visible(str(error)), where=at, hint=hint) from None
+        values.append(value)
     try:
-        return pl.Series(name, values, strict=True)
-    except (TypeError, AttributeError, OverflowError, pl.exceptions.PolarsError):
-        # AttributeError: a function among the values; OverflowError: a number of more than 128 bits
-        where = f"{expression.part.file}:{expression.part.line}: task {task}"
-        raise RowError(
-            f"`{name}` is not of one type in all rows, or of none that a column can hold",
-            where=where,
-            hint="add `| string` or `| int`",
-        ) from None
+        return pl.Series(name, values, dtype=place.dtype(), strict=True)
+    except (TypeError, pl.exceptions.PolarsError):
+        raise RowError(f"`{name}` is not of one type in all rows", where=where, hint=hint) from None
 
 
 def located(error: TemplateError, task: str, row: int, template: str = "") -> TemplateError:
