@@ -168,7 +168,7 @@ def calls(workshop: Workshop, scenario: Scenario) -> list[Call]:
         paths = [re.sub(r"building-[1-9]\d*", "building-PID", path) for path in inside]
         seen.append((thread, name, set(paths)))
         if paths and (name != "openat" or re.search("O_CREAT|O_WRONLY|O_RDWR", arguments)):
-            only = _only(scenario, name, paths[0])
+            only = _only(name, paths[0])
             same = [other for other in seen if other[:2] == (thread, name) and (not only or only & other[2])]
             found.append(Call(name, paths[0], len(same)))
     return found
@@ -196,7 +196,7 @@ def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) ->
         before = _beside_out(folder)
         error = ERRORS.get(call.name, "EACCES")
         log, build = _strace(workshop, folder, scenario, call, f"error={error}" if fail else "signal=SIGKILL")
-        reached = f"{error} " in log if fail else build.returncode == -9
+        reached = _was_broken(log, folder, call) and (fail or build.returncode == -9)
         whole = {name: digests(workshop.mixture(name)) for name in "AB"}
         found = digests(folder / "out")
         left = next((name for name in whole if whole[name] == found), "nothing" if found is None else "a blend")
@@ -207,7 +207,10 @@ def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) ->
             faults += _faults_of_failure(call, left, build)
             if remains := sorted(set(_beside_out(folder)) - set(before)):
                 faults += [f"the failed build leaves {remains}"] * build.returncode
-        _build(workshop, folder / "out", seed=1)
+        try:
+            _build(workshop, folder / "out", seed=1)
+        except taskmix.TaskmixError as failure:
+            faults.append(f"the next build fails: {failure}")
         if digests(folder / "out") != whole["B"]:
             faults.append("the next build does not give B")
         if remains := _beside_out(folder):
@@ -272,16 +275,21 @@ class _folder:  # noqa: N801 - used as a function
         shutil.rmtree(self.path)
 
 
-def _only(scenario: Scenario, name: str, path: str) -> set[str]:
+def _only(name: str, path: str) -> set[str]:
     """Return the paths whose calls count, all if empty.
 
     strace counts each thread's calls apart, and Polars writes and opens in threads of its own: a path tells them from
-    the calls of the others. Other calls come from one thread. Without exchange `renameat2` is refused, so that it must
-    be seen too.
+    the calls of the others. Other calls come from one thread. Where only a path's calls are seen, `renameat2` is not
+    refused either; but files are opened and written before it comes to that.
     """
-    if name not in (*WRITES, "openat"):
-        return set()
-    return {path} if scenario.exchange else {path, "out"}
+    return {path} if name in (*WRITES, "openat") else set()
+
+
+def _was_broken(log: str, folder: Path, call: Call) -> bool:
+    """Return whether strace's log has the call, on its path, as the one that did not happen."""
+    path = re.escape(os.path.normpath(folder / call.path)).replace("PID", "[0-9]+")
+    line = rf"^\d+ +{call.name}\(.*{path}[\">].*(= \?|unfinished \.\.\.>|\(INJECTED\))$"
+    return re.search(line, log, re.MULTILINE) is not None
 
 
 def _strace(
@@ -294,7 +302,7 @@ def _strace(
     if not scenario.exchange:
         options += ["-e", "inject=renameat2:error=ENOSYS"]
     if call:
-        for path in _only(scenario, call.name, call.path):
+        for path in _only(call.name, call.path):
             options += ["-P", os.path.normpath(folder / path)]
         options += ["-e", f"inject={call.name}:{what}:when={call.nth}"]
     build = [*MIX, "build", "tiny", "--catalog", str(workshop.catalog), "--out", str(folder / "out"), "--seed", "1"]

@@ -224,6 +224,24 @@ def test_a_parent_folder_without_permission_fails_the_build(toy: Toy, disk: Path
     assert not names(disk) - {"out", ".out.lock"}
 
 
+def test_an_output_folder_that_may_not_be_read_is_left_alone(toy: Toy, disk: Path) -> None:
+    (disk / "out").chmod(0)
+    failed = run([*obeying_permissions(), *toy.command(disk / "out")])
+    (disk / "out").chmod(0o755)
+    assert_understood(failed, str(disk / "out"), "Permission denied")
+    assert digests(disk / "out") == digests(toy.a)
+
+
+@pytest.mark.parametrize(("closed", "named"), [(TRAIN, TRAIN), ("data", TRAIN), (LOCK, LOCK), (".", LOCK)])
+def test_verify_names_what_may_not_be_read(disk: Path, closed: str, named: str) -> None:
+    path = disk / "out" / closed
+    mode = path.stat().st_mode
+    path.chmod(0)
+    verified = run([*obeying_permissions(), *MIX, "verify", str(disk / "out")])
+    path.chmod(mode)
+    assert_understood(verified, named, "cannot be read: Permission denied")
+
+
 def obeying_permissions() -> list[str]:
     """Return a command's beginning that takes root's right to write everywhere away; empty for other users."""
     if os.geteuid():

@@ -57,7 +57,9 @@ def replacing(out: Path) -> Iterator[Path]:
                 _exchange(building, final)
                 sync(final.parent)
         finally:
-            shutil.rmtree(building, ignore_errors=True)
+            # the old mixture, or what a failed build wrote
+            with suppress(OSError):
+                _clear_remains(final)
     finally:
         # the lock's file stays: removing it would let two builds hold "the" lock, one of them on a removed file
         lock.release()
@@ -99,11 +101,13 @@ def _restore(final: Path) -> None:
 def check_target(out: Path) -> None:
     """Check that a build may write `out`. Raises OutputError if it is anything but a mixture or empty."""
     final = Path(os.path.realpath(out))
-    if not final.exists() and not final.is_symlink():
-        return
+    with understood(out):
+        if not final.exists() and not final.is_symlink():
+            return
+        foreign = final.is_dir() and any(final.iterdir()) and not (final / LOCK).is_file()
     if not final.is_dir():
         raise OutputError("not a folder", where=str(out), hint="choose another with --out")
-    if any(final.iterdir()) and not (final / LOCK).is_file():
+    if foreign:
         raise OutputError(
             f"the folder is not a mixture: it has files but no {LOCK}",
             where=str(out),
@@ -112,11 +116,13 @@ def check_target(out: Path) -> None:
 
 
 def _clear_remains(final: Path) -> None:
-    """Remove what builds that were killed left behind; the lock says that none is at work."""
+    """Remove what this build or killed ones leave beside the folder; the lock says that no other is at work."""
     for remains in final.parent.glob(f".{glob.escape(final.name)}.building-*"):
         shutil.rmtree(remains, ignore_errors=True)
     if final.exists() and previous(final).exists():
-        _discard(previous(final), _building(final))
+        # under another name, so that no half of it is ever taken for the whole
+        remains = previous(final).rename(_building(final))
+        shutil.rmtree(remains, ignore_errors=True)
 
 
 def _exchange(new: Path, final: Path) -> None:
@@ -130,15 +136,6 @@ def _exchange(new: Path, final: Path) -> None:
         except BaseException:
             _restore(final)
             raise
-        sync(final.parent)
-        _discard(previous(final), new)
-
-
-def _discard(folder: Path, aside: Path) -> None:
-    """Remove a whole mixture, under another name, so that no half of it is ever taken for the whole."""
-    with suppress(OSError):
-        folder.rename(aside)
-        shutil.rmtree(aside)
 
 
 def _swap(new: Path, final: Path) -> bool:

@@ -114,15 +114,8 @@ def verify(folder: Path) -> Json:
         OutputError: a file is missing, changed, or not in the lock; every one is named.
     """
     lock = read_lock(folder)
-    faults = []
-    for name, expected in lock["outputs"].items():
-        file = folder / name
-        if not file.is_file() or file.is_symlink():
-            faults.append(f"{name}: missing")
-        elif file.stat().st_size != expected["bytes"]:
-            faults.append(f"{name}: {file.stat().st_size:,} bytes, not {expected['bytes']:,}")
-        elif hashing.file_sha256(file) != expected["sha256"]:
-            faults.append(f"{name}: its content was changed")
+    differences = {name: _difference(folder / name, expected) for name, expected in lock["outputs"].items()}
+    faults = [f"{name}: {difference}" for name, difference in differences.items() if difference]
     # a link to a folder is of the folder's kind, but is no part of a mixture
     found = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
     present = {file.relative_to(folder).as_posix() for file in found}
@@ -131,3 +124,15 @@ def verify(folder: Path) -> Json:
         hint = "\n".join([*faults[1:], "build the mixture again"])
         raise OutputError(faults[0], where=str(folder), hint=hint)
     return lock
+
+
+def _difference(file: Path, expected: Mapping[str, Any]) -> str:
+    """Say how a file differs from what the lock has of it; empty if it does not."""
+    try:
+        if file.is_symlink() or not file.is_file():
+            return "missing"
+        if (size := file.stat().st_size) != expected["bytes"]:
+            return f"{size:,} bytes, not {expected['bytes']:,}"
+        return "its content was changed" if hashing.file_sha256(file) != expected["sha256"] else ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

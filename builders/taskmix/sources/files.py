@@ -155,7 +155,8 @@ def _scan_jsonl(files: Sequence[Path]) -> pl.LazyFrame:
                 rows += 1
         if not rows:
             raise SourceError("the file has no rows", where=shown(file), hint="one JSON object {…} a line")
-    return pl.scan_ndjson(list(files), schema=place.schema())
+    # this reader alone takes every path for a pattern
+    return pl.scan_ndjson([glob.escape(str(file)) for file in files], schema=place.schema())
 
 
 def _check_json_line(place: jsonrows.Place, file: Path, number: int, line: bytes) -> None:
