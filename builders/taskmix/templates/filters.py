@@ -19,6 +19,7 @@ from taskmix import hashing
 
 DRAW = "__draw__"
 _MAX_COUNT = 10_000
+_MAX_ITEMS = 1_000_000
 
 _AS_THEY_ARE = (
     "abs count d default dictsort first float groupby int items last length list map max min reject rejectattr reverse"
@@ -46,21 +47,33 @@ def check_text(value: object) -> None:
     """Refuse what has no one clear form as text, also inside lists and mappings.
 
     Raises:
-        TemplateRuntimeError: it is a null, NaN, infinite, undefined, a function that was not called, or a generator.
+        TemplateRuntimeError: it is a null, NaN, infinite, undefined, a function that was not called, a generator, or
+            endless.
     """
-    if isinstance(value, str | bool | int) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, str):
         return
-    if isinstance(value, list | tuple):
-        for item in value:
-            check_text(item)
-    elif isinstance(value, dict):
-        for item in value.items():
-            check_text(item)
-    elif isinstance(value, Undefined):
+    pending, items = [value], 0
+    while pending:
+        each = pending.pop()
+        if isinstance(each, dict | list | tuple):
+            inside = [*each, *each.values()] if isinstance(each, dict) else each
+            items += len(inside)
+            if items > _MAX_ITEMS:
+                raise TemplateRuntimeError(f"prints a list or mapping of more than {_MAX_ITEMS:,} values")
+            pending.extend(reversed(inside))
+        elif not isinstance(each, str | bool | int):
+            _check_value(each)
+
+
+def _check_value(value: object) -> None:
+    if isinstance(value, Undefined):
         # says which name is undefined
         str(value)
-    elif value is None or isinstance(value, float):
-        raise TemplateRuntimeError(f"prints {'a null value' if value is None else value}")
+    elif value is None:
+        raise TemplateRuntimeError("prints a null value")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise TemplateRuntimeError(f"prints {value}")
     elif callable(value):
         raise TemplateRuntimeError("prints a function: write () after its name")
     else:

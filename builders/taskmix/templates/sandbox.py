@@ -186,8 +186,8 @@ def variables(env: Sandbox, tree: nodes.Template) -> frozenset[str]:
     """Return the names that a template reads from its row: a name such as `range` too, unless it only calls it."""
     called = {id(call.node) for call in tree.find_all(nodes.Call)}
     read = {name.name for name in tree.find_all(nodes.Name) if id(name) not in called}
-    undeclared = meta.find_undeclared_variables(tree)
-    return frozenset(name for name in undeclared if name in read or name not in env.globals)
+    # Jinja itself never counts the names of its functions
+    return frozenset(meta.find_undeclared_variables(tree)) | (read & set(env.globals) - assigned(tree))
 
 
 def mutates(tree: nodes.Template) -> bool:
