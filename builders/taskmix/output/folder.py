@@ -46,7 +46,7 @@ def replacing(out: Path) -> Iterator[Path]:
             _restore(final)
             check_target(out)
             _clear_remains(final)
-            building = _building(final)
+            building = _beside(final, f"building-{os.getpid()}")
             building.mkdir()
         try:
             with understood(final):
@@ -84,10 +84,6 @@ def previous(final: Path) -> Path:
     return _beside(final, "previous")
 
 
-def _building(final: Path) -> Path:
-    return _beside(final, f"building-{os.getpid()}")
-
-
 def _beside(final: Path, what: str) -> Path:
     return final.parent / f".{final.name}.{what}"
 
@@ -121,7 +117,7 @@ def _clear_remains(final: Path) -> None:
         shutil.rmtree(remains, ignore_errors=True)
     if final.exists() and previous(final).exists():
         # under another name, so that no half of it is ever taken for the whole
-        remains = previous(final).rename(_building(final))
+        remains = previous(final).rename(_beside(final, "building-previous"))
         shutil.rmtree(remains, ignore_errors=True)
 
 
