@@ -311,9 +311,9 @@ def test_a_branch_a_tag_and_a_commit_keep_their_rows_after_main_has_moved_on(hom
     first = repository.commit({path: parquet(("first", 0))})
     repository.point("refs/tags/v1.0", first)
     second = repository.commit({path: parquet(("second", 0))})
-    repository.point("refs/heads/work/half", second)
+    repository.point("refs/heads/draft/half", second)
     third = repository.commit({path: parquet(("third", 0))})
-    revisions = ("v1.0", "work/half", first, "main")
+    revisions = ("v1.0", "draft/half", first, "main")
     built = home.build("hub: org/reviews", *(f"hub: org/reviews, revision: {revision}" for revision in revisions))
     assert {task: rows[0][0] for task, rows in built.rows().items()} == {
         "a": "third",
