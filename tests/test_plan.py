@@ -145,6 +145,17 @@ def test_a_held_out_cluster_is_evaluated_and_its_relatives_appear_nowhere(projec
     assert dict(made.excluded) == {"b": "a"}
 
 
+@pytest.mark.parametrize(
+    ("path", "related"), [("data/a/train.jsonl", True), ("data/a/t*.jsonl", True), ("data/a-other.jsonl", False)]
+)
+def test_a_folder_and_its_files_are_one_origin(path: str, related: bool, project: Project) -> None:
+    tasks = "".join(TASK.format(name=name, cluster=name) for name in ("a", "b")).replace("data/b", path)
+    text = f"version: 1\ntasks:\n{tasks}{TASK.format(name='e', cluster='e')}"
+    mixture = 'mixtures:\n  m: {tasks: ["*"], holdout: {tasks: [a]}}\ndefault_mixture: m\n'
+    made = plan(project, text + mixture, {**data("a", "e"), "data/a-other.jsonl": rows(9, "z")})
+    assert (dict(made.excluded) == {"b": "a"}) is related
+
+
 def test_a_cut_split_and_its_parent_share_no_row_and_no_text(project: Project) -> None:
     extra = "    splits: {train: train, validation: {from: train, fraction: 0.25}}\n"
     text = catalog("tasks: [a]", ("a", "c"), extra=extra)

@@ -2,9 +2,11 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from taskmix.catalog.loading import Catalog, CatalogTask
-from taskmix.errors import CatalogError, nearest
+from taskmix.errors import CatalogError, SourceError, nearest
+from taskmix.sources.files import find_splits
 from taskmix.text import quoted
 
 
@@ -18,13 +20,26 @@ class Roles:
 
 
 def origins(task: CatalogTask) -> frozenset[str]:
-    """Return the names under which a task's data may be known: its own, its source's, those it is derived from."""
+    """Return the names under which a task's data may be known: its own, its source's, those it is derived from.
+
+    A local source is known by its path and by each of its files, so that a folder, a glob and a file of one dataset
+    meet.
+    """
     source = task.spec.source
-    if source.hub is not None:
-        place = f"{source.hub}:{source.config}" if source.config else source.hub
+    if source.path is None:
+        places = [f"{source.hub}:{source.config}" if source.config else str(source.hub)]
     else:
-        place = str((task.root / str(source.path)).resolve())
-    return frozenset(name.casefold() for name in (task.name, place, *task.spec.derived_from))
+        path = task.root / source.path
+        places = [str(each.resolve()) for each in (path, *_data_files(path))]
+    return frozenset(name.casefold() for name in (task.name, *places, *task.spec.derived_from))
+
+
+def _data_files(path: Path) -> list[Path]:
+    """Return the files of a local source; none if it is not there, which is an error only for a task that is used."""
+    try:
+        return [file for files in find_splits(path).values() for file in files]
+    except SourceError:
+        return []
 
 
 def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[str, str]:
