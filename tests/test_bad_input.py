@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from taskmix.building import Reporters, build
 from taskmix.cli import main
+from taskmix.errors import SourceError
 
 CATALOG = """\
 version: 1
@@ -317,3 +319,15 @@ def test_names_in_data_are_shown_without_their_control_characters(built: Path) -
     result = mix("build")
     check_failure(result, 1, "\\x1b[31mred")
     assert "\x1b[31mred" not in result.output
+
+
+@pytest.mark.parametrize("rows", [ROWS[:200].rsplit("\n", 1)[0], ROWS.replace("row 1", "raw 1")])
+def test_a_source_that_changes_during_a_build_fails_it(rows: str, built: Path) -> None:
+    before = hashes(built / "mixtures" / "m")
+
+    def change(_: int) -> None:
+        Path("data/train.jsonl").write_text(rows)
+
+    with pytest.raises(SourceError, match="changed while it was read"):
+        build(reporters=Reporters(start=change))
+    assert hashes(built / "mixtures" / "m") == before

@@ -123,6 +123,8 @@ def _write_split(
             buckets.add(format_examples(examples, part, plan.spec.format, plan.seed))
             report.rendered(part.task.name, len(examples))
         summaries.append(_summary(part, total, chars))
+    for part in plan.parts_of(split):
+        part.task.source.check_unchanged()
     return summaries, buckets.write_shards(folder)
 
 

@@ -50,11 +50,14 @@ def _task(task: Task) -> Json:
     """Return what a task's rows and texts depended on."""
     used = {split.source_split for split in task.splits.values()}
     files = [file for split in sorted(used) for file in task.source.splits[split]]
+    hashes = {file.relative_to(task.source.root).as_posix(): hashing.file_sha256(file) for file in files}
+    # after they are hashed: the hashes are those of what was rendered
+    task.source.check_unchanged()
     template = task.template_path
     return {
         "spec": task.entry.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
         "commit": task.source.commit,
-        "files": {file.relative_to(task.source.root).as_posix(): hashing.file_sha256(file) for file in files},
+        "files": hashes,
         "labels": list(task.view.labels.words) if task.view.labels else None,
         "templates": {
             "file": template.name if template else None,

@@ -29,6 +29,8 @@ _LONGEST_FIELD = 2**31 - 1
 
 T = TypeVar("T")
 Splits = Mapping[str, tuple[Path, ...]]
+Stamp = tuple[int, int]
+"""When a file was last written, in nanoseconds, and its size in bytes."""
 
 
 def find_splits(path: Path, extensions: Sequence[str] = EXTENSIONS) -> Splits:
@@ -61,6 +63,15 @@ def root_of(path: Path) -> Path:
         return path
     fixed = [parent for parent in path.parents if not glob.has_magic(str(parent))]
     return fixed[0]
+
+
+def stamp(file: Path) -> Stamp | None:
+    """Return what tells whether a file was written again; None if it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:

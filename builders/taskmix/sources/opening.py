@@ -1,7 +1,7 @@
 """A catalog's `source:` made into files by split, wherever it lies."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,7 @@ from taskmix.catalog.loading import CatalogTask
 from taskmix.errors import CatalogError, SourceError, nearest
 from taskmix.frames import SOURCE_ROW
 from taskmix.sources import files, hub
-from taskmix.text import quoted
+from taskmix.text import quoted, shown
 
 BATCH_ROWS = 20_000
 
@@ -23,6 +23,19 @@ class Source:
     root: Path
     splits: files.Splits
     commit: str | None = None
+    _found: Mapping[Path, files.Stamp | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_found", self._stamps())
+
+    def _stamps(self) -> Mapping[Path, files.Stamp | None]:
+        return {path: files.stamp(path) for paths in self.splits.values() for path in paths}
+
+    def check_unchanged(self) -> None:
+        """Raise SourceError if a file is not what it was when the source was opened: what was read may be mixed."""
+        for path, now in self._stamps().items():
+            if now != self._found[path]:
+                raise SourceError("changed while it was read", where=shown(path), hint="build again")
 
     def schema(self, split: str) -> pl.Schema:
         """Return the columns of a split and their types."""
