@@ -1,6 +1,8 @@
 """Real rows under real templates, before anything is built."""
 
+import copy
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +20,6 @@ from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
 from taskmix.templates import sandbox
 from taskmix.templates.files import Template, find_template
-from taskmix.templates.parts import Expression
 
 # private-use characters that mark where a variable's text starts and ends
 START, END = "\ue000", "\ue001"
@@ -108,26 +109,40 @@ def _conversations(task: Task, split: Split, rows: pl.DataFrame, seed: int) -> I
 def _marked(template: Template, row: Mapping[str, object], draw: int) -> tuple[str, str]:
     """Return prompt and completion with the printed variables marked."""
     variables = dict(row)
-    if isinstance(template.choices, Expression):
-        variables["choices"] = template.choices.value(row)
-    elif template.choices is not None:
+    if isinstance(template.choices, tuple):
         variables["choices"] = list(template.choices)
-    env = _marking_environment()
+    elif template.choices is not None:
+        variables["choices"] = template.choices.value(row)
     texts = [
-        sandbox.compile_template(env, sandbox.parse(env, part.source, part.scope)).render(
-            {**variables, sandbox.DRAW: draw}
+        sandbox.compile_template(_marking_environment(part.strict), part.tree).render(
+            {**copy.deepcopy(variables), sandbox.DRAW: draw}
         )
         for part in (template.instruction, template.input, template.output)
     ]
+    if template.strip:
+        texts = [_strip_marked(text) for text in texts]
     parts = [text for text in texts[:2] if text.replace(START, "").replace(END, "")]
     return template.separator.join(parts) + template.ending, texts[2]
 
 
+def _strip_marked(text: str) -> str:
+    """Return text without the whitespace at its ends, also where that stands inside a mark."""
+    pieces = re.split(f"([{START}{END}])", text)
+    for positions, strip in ((range(len(pieces)), str.lstrip), (reversed(range(len(pieces))), str.rstrip)):
+        for at in positions:
+            if pieces[at] in (START, END):
+                continue
+            pieces[at] = strip(pieces[at])
+            if pieces[at]:
+                break
+    return "".join(pieces)
+
+
 @functools.cache
-def _marking_environment() -> sandbox.Sandbox:
+def _marking_environment(strict: bool) -> sandbox.Sandbox:
     @pass_context
     def mark(context: Context, value: object) -> object:
-        shown = sandbox.printable(context, value)
+        shown = sandbox.printable(context, value) if strict else value
         return shown if isinstance(shown, Undefined) else f"{START}{shown}{END}"
 
-    return sandbox.Sandbox(finalize=mark)
+    return sandbox.Sandbox(strict, finalize=mark)

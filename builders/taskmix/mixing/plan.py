@@ -4,7 +4,7 @@ Everything that picks is a hash of (seed, task, source split, row, purpose): see
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,13 +32,15 @@ class Counts:
     """What became of a source split's rows.
 
     `usable` rows are left after those of another split (`cut`), those that `where` drops and, in train, those
-    outside the length limits; `too_short_or_long` counts rows in train and examples in evaluation splits.
+    outside the length limits or dropped by their template for being `empty`; both are counted as rows in train and
+    as examples in evaluation splits.
     """
 
     source: int = 0
     cut: int = 0
     where: int = 0
     too_short_or_long: int = 0
+    empty: int = 0
     usable: int = 0
 
 
@@ -142,7 +144,7 @@ class _Planner:
     def _train(self, task: Task, split: Split, templates: tuple[Template, ...]) -> None:
         usable, counts = self._usable(task, split)
         rows = self._assign(task, split, templates, usable)
-        counts_after, rows = self._limit_length(task, split, templates, rows, counts)
+        counts_after, rows = self._drop(task, split, templates, rows, counts)
         cap = min((n for n in (self.spec.sampling.cap, self.limit) if n is not None), default=None)
         order = hashing.draws(self._key(task, split, "sample"), pl.col(SOURCE_ROW))
         if cap is not None and cap < len(rows):
@@ -156,7 +158,7 @@ class _Planner:
         chosen = usable.with_columns(order=order).sort("order").head(limit).drop("order")
         numbers = pl.DataFrame({"template": pl.Series(range(max(1, len(templates))), dtype=pl.UInt32)})
         rows = chosen.join(numbers, how="cross").sort(SOURCE_ROW, "template")
-        counts, rows = self._limit_length(task, split, templates, rows, counts, usable=len(usable))
+        counts, rows = self._drop(task, split, templates, rows, counts, usable=len(usable))
         self.parts.append(Part(task, name, split, templates, rows, counts))
 
     def _usable(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
@@ -207,7 +209,7 @@ class _Planner:
                 edge -= share
         return rows.with_columns(template=chosen)
 
-    def _limit_length(
+    def _drop(
         self,
         task: Task,
         split: Split,
@@ -216,24 +218,27 @@ class _Planner:
         counts: Counts,
         usable: int | None = None,
     ) -> tuple[Counts, pl.DataFrame]:
-        """Drop the examples whose prompt and completion are too short or too long together."""
+        """Drop the examples that their template leaves empty, and those that are too short or too long."""
         limits = self.spec.length
-        if limits is None:
+        if limits is None and not any(template.drops_empty for template in templates):
             return counts, rows
-        found = [
-            frame.filter(_fits(frame, limits)).select(SOURCE_ROW, "template")
-            for frame in examples(task, split, templates, rows, self.spec.seed, evaluation=False)
-        ]
-        fitting = pl.concat(found).sort(SOURCE_ROW, "template") if found else rows.clear()
-        lost = len(rows) - len(fitting)
-        if not len(fitting):
+        empty, found = 0, [rows.clear()]
+        for frame in examples(task, split, templates, rows, self.spec.seed, evaluation=False):
+            full = frame if "messages" in frame.columns else frame.filter(pl.col("output").is_not_null())
+            empty += len(frame) - len(full)
+            fitting = full if limits is None else full.filter(_fits(full, limits))
+            found.append(fitting.select(SOURCE_ROW, "template"))
+        kept = pl.concat(found).sort(SOURCE_ROW, "template")
+        lost = len(rows) - len(kept) - empty
+        if not len(kept):
             raise CatalogError(
-                f"`length` leaves no row of the task {task.name}: all {len(rows):,} are outside its limits",
+                f"no row of the task {task.name} is left of {len(rows):,}: {empty:,} are empty, "
+                f"{lost:,} outside the limits of `length`",
                 where=task.entry.where(),
-                hint="change `length`, or take the task out of the mixture",
+                hint="change `length` or the templates, or take the task out of the mixture",
             )
-        left = len(fitting) if usable is None else usable
-        return Counts(counts.source, counts.cut, counts.where, lost, left), fitting
+        left = len(kept) if usable is None else usable
+        return replace(counts, too_short_or_long=lost, empty=empty, usable=left), kept
 
     def _key(self, task: Task, split: Split, purpose: str) -> int:
         return hashing.key(self.spec.seed, task.name, split.source_split, purpose)

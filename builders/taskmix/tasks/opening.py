@@ -198,7 +198,8 @@ def check_names(task: Task, template: Template) -> None:
     mapped = {each.name for each in task.maps} | task.kind.names
     for part in (template.instruction, template.input, template.output):
         allowed = known | {"choices"} if template.choices is not None else known
-        for name in sorted(part.names - allowed - part.assigned):
+        unknown = part.names - allowed - part.assigned if part.strict else ()
+        for name in sorted(unknown):
             raise TemplateError(
                 f"template {template.name}: the task {task.name} has no {quoted(name)}",
                 where=part.where(name),

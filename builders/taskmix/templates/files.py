@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taskmix.catalog import faults, yamlfile
 from taskmix.catalog.models import Name
 from taskmix.errors import CatalogError, UsageError, nearest
-from taskmix.templates.parts import Expression, Part, is_expression
+from taskmix.templates.parts import Expression, Part, SplitText, is_expression
 from taskmix.text import quoted
 
 BLANK_LINE = "\n\n"
@@ -23,10 +23,15 @@ class TemplateSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Name
+    setup: str = ""
     instruction: Annotated[str, Field(min_length=1)]
     input: str = ""
     output: Annotated[str, Field(min_length=1)]
     choices: str | Annotated[list[str], Field(min_length=1)] | None = None
+    choices_separator: Annotated[str, Field(min_length=1)] | None = None
+    undefined: Literal["error", "empty"] = "error"
+    strip: bool = False
+    empty: Literal["error", "drop"] = "error"
     style: Literal["chain-of-thought", "inverted"] | None = None
     options: bool = True
     separator: str = BLANK_LINE
@@ -39,9 +44,10 @@ class TemplateSpec(BaseModel):
 class Template:
     """A compiled template.
 
-    `choices` replace the task's: a tuple of words, an expression that yields a list, or None. `separator`
-    stands between instruction and input, `ending` between prompt and completion. `style` is one of
-    ``zero-shot``, ``chain-of-thought`` and ``inverted``.
+    `choices` replace the task's: a tuple of words, an expression that yields a list, or text that holds them between
+    separators. `separator` stands between instruction and input, `ending` between prompt and completion. `style` is
+    one of ``zero-shot``, ``chain-of-thought`` and ``inverted``. `strip`: whitespace around the parts goes.
+    `drops_empty`: a row with an empty instruction and input, or an empty output, is dropped rather than an error.
     """
 
     name: str
@@ -49,7 +55,9 @@ class Template:
     instruction: Part
     input: Part
     output: Part
-    choices: tuple[str, ...] | Expression | None
+    choices: tuple[str, ...] | Expression | SplitText | None
+    strip: bool
+    drops_empty: bool
     separator: str
     ending: str
     spec: TemplateSpec
@@ -64,7 +72,7 @@ class Template:
     @property
     def names(self) -> frozenset[str]:
         """Return the variables that the template uses."""
-        own = self.choices.names if isinstance(self.choices, Expression) else frozenset[str]()
+        own = frozenset[str]() if self.choices is None or isinstance(self.choices, tuple) else self.choices.names
         used = self.instruction.names | self.input.names | self.output.names
         return (used - {"choices"} | own) if self.choices is not None else used
 
@@ -114,18 +122,24 @@ def _template(document: yamlfile.Document, index: int, entry: object) -> Templat
         spec = TemplateSpec.model_validate(entry)
     except ValidationError as error:
         raise faults.explain(document, error, TemplateSpec, (index,)) from None
+    strict = spec.undefined == "error"
+
+    def part(field: str, source: str, setup: Part | None = None) -> Part:
+        line = document.texts.get((index, field), 1)
+        return Part(source, str(document.path), line, f"{spec.name}/{field}", setup, strict)
+
+    setup = part("setup", spec.setup) if spec.setup else None
     parts = {
-        field: Part(source, str(document.path), document.texts.get((index, field), 1), f"{spec.name}/{field}")
-        for field, source in (
-            ("instruction", spec.instruction),
-            ("input", spec.input),
-            ("output", spec.output),
-        )
+        "instruction": part("instruction", spec.instruction, setup),
+        "input": part("input", spec.input, setup if spec.input else None),
+        "output": part("output", spec.output, setup),
     }
     return Template(
         name=spec.name,
         style=spec.style or "zero-shot",
-        choices=_choices(document, index, spec.choices),
+        choices=_choices(document, index, spec),
+        strip=spec.strip,
+        drops_empty=spec.empty == "drop",
         separator=spec.separator,
         ending=spec.ending,
         spec=spec,
@@ -136,15 +150,21 @@ def _template(document: yamlfile.Document, index: int, entry: object) -> Templat
 
 
 def _choices(
-    document: yamlfile.Document, index: int, choices: str | list[str] | None
-) -> tuple[str, ...] | Expression | None:
+    document: yamlfile.Document, index: int, spec: TemplateSpec
+) -> tuple[str, ...] | Expression | SplitText | None:
+    choices, strict = spec.choices, spec.undefined == "error"
+    line = document.texts.get((index, "choices"), 1)
+    if spec.choices_separator is not None:
+        if not isinstance(choices, str):
+            raise CatalogError("choices_separator cuts `choices` that are one text", where=f"{document.path}:{line}")
+        part = Part(choices, str(document.path), line, f"{spec.name}/choices", None, strict)
+        return SplitText(part, spec.choices_separator)
     if not isinstance(choices, str):
         return None if choices is None else tuple(choices)
-    line = document.texts.get((index, "choices"), 1)
     if not is_expression(choices):
         raise CatalogError(
             f"choices: {quoted(choices)} is neither a list nor an expression",
             where=f"{document.path}:{line}",
             hint='write a list, or Jinja that yields one: "{{ … }}"',
         )
-    return Expression.parse(choices, str(document.path), line)
+    return Expression.parse(choices, str(document.path), line, strict)

@@ -29,14 +29,15 @@ _COUNTING = "batch round slice".split()
 _TO_TEXT = "capitalize indent lower replace string title trim truncate upper wordcount wordwrap".split()
 
 
-def allowed(known: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """Return the filters that templates may use, given Jinja's own."""
+def allowed(known: Mapping[str, Callable[..., Any]], strict: bool = True) -> dict[str, Callable[..., Any]]:
+    """Return the filters that templates may use, given Jinja's own; strict ones refuse what has no text."""
+    checked: Callable[[Callable[..., Any]], Callable[..., Any]] = _to_text if strict else lambda function: function
     return {
         **{name: known[name] for name in _AS_THEY_ARE},
         **{name: _bounded(known[name]) for name in _COUNTING},
-        **{name: _bounded(_to_text(known[name])) for name in _TO_TEXT},
+        **{name: _bounded(checked(known[name])) for name in _TO_TEXT},
         "choice": choice,
-        "join": join,
+        "join": join if strict else known["join"],
         "most_frequent": most_frequent,
         "tojson": _bounded(to_json),
         "without": without,

@@ -21,23 +21,31 @@ class Part:
     """A Jinja text of a template or catalog.
 
     `file` and `line` say where its first line stands; `scope` tells the draws of parts of a template apart.
+    `setup` is run before it, for the variables that it sets. If not `strict`, what is undefined renders as nothing
+    and any value as plain Jinja prints it.
     `names` are the variables that it reads from outside, `assigned` those that it sets itself; a name that is set
-    in one branch alone is in both.
+    in one branch alone is in both. `tree` is what is run, setup included.
     """
 
     source: str
     file: str
     line: int
     scope: str = ""
+    setup: "Part | None" = None
+    strict: bool = True
     names: frozenset[str] = field(init=False)
     assigned: frozenset[str] = field(init=False)
+    tree: jinja2.nodes.Template = field(init=False, repr=False, compare=False)
     _mutates: bool = field(init=False)
     _template: jinja2.Template = field(init=False)
 
     def __post_init__(self) -> None:
-        env = environment()
+        env = environment(self.strict)
         try:
             tree = sandbox.parse(env, self.source, self.scope)
+            if self.setup is not None:
+                tree = sandbox.after(self.setup.tree, tree)
+            object.__setattr__(self, "tree", tree)
             object.__setattr__(self, "names", sandbox.variables(env, tree))
             object.__setattr__(self, "assigned", sandbox.assigned(tree))
             object.__setattr__(self, "_mutates", sandbox.mutates(tree))
@@ -51,12 +59,17 @@ class Part:
             raise TemplateError("too deeply nested to compile", where=f"{self.file}:{self.line}") from None
 
     def _refused(self, error: jinja2.TemplateSyntaxError) -> TemplateError:
-        line = self.line + (error.lineno or 1) - 1
-        return TemplateError(visible(error.message or "not valid Jinja"), where=f"{self.file}:{line}")
+        return TemplateError(visible(error.message or "not valid Jinja"), where=self.at(error.lineno or 1))
+
+    def at(self, line: int) -> str:
+        """Return ``file:line`` of a line of the tree, counted from 1, in the setup from `sandbox.SETUP_LINES`."""
+        if line > sandbox.SETUP_LINES and self.setup is not None:
+            return self.setup.at(line - sandbox.SETUP_LINES)
+        return f"{self.file}:{self.line + line - 1}"
 
     def where(self, name: str) -> str:
         """Return ``file:line`` of the first use of a name."""
-        return f"{self.file}:{self.line + sandbox.first_line(environment(), self.source, name) - 1}"
+        return self.at(sandbox.first_line(self.tree, name))
 
     def render(self, row: Row, draw: int = 0) -> str:
         """Return the text for one row.
@@ -75,7 +88,7 @@ class Part:
 
     def _failed(self, error: Exception) -> TemplateError:
         message = visible(str(error)) or type(error).__name__
-        return TemplateError(message, where=f"{self.file}:{self.line + _line_in_template(error) - 1}")
+        return TemplateError(message, where=self.at(_line_in_template(error)))
 
 
 @dataclass(frozen=True)
@@ -87,12 +100,15 @@ class Expression:
 
     def __post_init__(self) -> None:
         try:
-            object.__setattr__(self, "_compiled", sandbox.compile_expression(environment(), self.part.source))
+            object.__setattr__(self, "_compiled", self._compile())
         except jinja2.TemplateSyntaxError as error:
             raise self.part._refused(error) from None
 
+    def _compile(self) -> TemplateExpression:
+        return sandbox.compile_expression(environment(self.part.strict), self.part.source)
+
     @classmethod
-    def parse(cls, text: str, file: str, line: int) -> "Expression":
+    def parse(cls, text: str, file: str, line: int, strict: bool = True) -> "Expression":
         """Read an expression. Raises TemplateError if the text is not exactly one ``{{ … }}``."""
         inner = text.strip()
         if not is_expression(inner):
@@ -101,7 +117,7 @@ class Expression:
                 where=f"{file}:{line}",
                 hint="write {{ … }} around all of it",
             )
-        return cls(Part(inner, file, line))
+        return cls(Part(inner, file, line, strict=strict))
 
     @property
     def names(self) -> frozenset[str]:
@@ -125,6 +141,23 @@ class Expression:
         return found
 
 
+@dataclass(frozen=True)
+class SplitText:
+    """A Jinja text that holds a list of words between separators; whitespace around each goes."""
+
+    part: Part
+    separator: str
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Return the names that the text uses."""
+        return self.part.names
+
+    def value(self, row: Row) -> list[str]:
+        """Return the words for one row. Raises TemplateError without the row's name."""
+        return [word.strip() for word in self.part.render(row).split(self.separator)]
+
+
 def is_expression(text: str) -> bool:
     """Whether a catalog text is Jinja rather than the name of a column."""
     inner = text.strip()
@@ -132,9 +165,9 @@ def is_expression(text: str) -> bool:
 
 
 @functools.cache
-def environment() -> sandbox.Sandbox:
-    """Return the one environment of this process."""
-    return sandbox.Sandbox()
+def environment(strict: bool = True) -> sandbox.Sandbox:
+    """Return the one environment of its sort in this process."""
+    return sandbox.Sandbox(strict)
 
 
 def _line_in_template(error: Exception) -> int:

@@ -11,7 +11,7 @@ import polars as pl
 from taskmix.errors import TemplateError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.templates.files import Template
-from taskmix.templates.parts import Expression, Row
+from taskmix.templates.parts import Part, Row
 from taskmix.text import quoted
 
 RENDERED: Mapping[str, pl.DataType] = {"instruction": pl.String(), "input": pl.String(), "output": pl.String()}
@@ -45,11 +45,13 @@ def render(rows: pl.DataFrame, template: Template, task: str, alternatives: Alte
         alternatives: also render the output for each label or accepted answer.
 
     Returns:
-        `instruction`, `input` and `output` (String); with alternatives also `choices` (the output for each label,
-        or null), `answer` (the label, or null) and `references` (the output for each accepted answer).
+        `instruction`, `input` and `output` (String), all null in a row that is dropped; with alternatives also
+        `choices` (the output for each label, or null), `answer` (the label, or null) and `references` (the output
+        for each accepted answer).
 
     Raises:
-        TemplateError: the template fails on a row, or makes an empty output; with file, line, task and row.
+        TemplateError: the template fails on a row, or makes an empty output that it does not drop; with file, line,
+            task and row.
     """
     wanted = template.names | ({"label", "choices", *(alternatives.answer or ())} if alternatives else set())
     names = [name for name in rows.columns if name in wanted]
@@ -76,9 +78,15 @@ class _RowRenderer:
     def __call__(self, row: Row, draw: int) -> Sequence[object]:
         variables = {**row, **_choices(self.template, row)}
         parts = (self.template.instruction, self.template.input, self.template.output)
-        texts = tuple(part.render(variables, draw) for part in parts)
+        texts = tuple(self._text(part, variables, draw) for part in parts)
+        if self.template.drops_empty and not (texts[0] + texts[1] and texts[2]):
+            return (None, None, None) if self.alternatives is None else (None,) * 6
         self._check(texts)
         return texts if self.alternatives is None else (*texts, *self._alternatives(variables, texts[2], draw))
+
+    def _text(self, part: Part, row: Row, draw: int) -> str:
+        text = part.render(row, draw)
+        return text.strip() if self.template.strip else text
 
     def _check(self, texts: Sequence[str]) -> None:
         if not texts[2].strip():
@@ -105,7 +113,7 @@ class _RowRenderer:
         key = (*choices,)
         if key not in self.seen:
             labels = range(len(choices))
-            found = [self.template.output.render({**row, "label": label}, draw) for label in labels]
+            found = [self._text(self.template.output, {**row, "label": label}, draw) for label in labels]
             if not _draws(self.template):
                 self.seen[key] = found
             return found
@@ -115,7 +123,7 @@ class _RowRenderer:
         accepted = row[every]
         assert isinstance(accepted, list), row
         for answer in accepted:
-            yield self.template.output.render({**row, one: answer}, draw)
+            yield self._text(self.template.output, {**row, one: answer}, draw)
         if not accepted:
             yield output
 
@@ -128,7 +136,7 @@ def _choices(template: Template, row: Row) -> Mapping[str, object]:
     """Return the template's own choices, if it has any."""
     if template.choices is None:
         return {}
-    if not isinstance(template.choices, Expression):
+    if isinstance(template.choices, tuple):
         return {"choices": list(template.choices)}
     found = template.choices.value(row)
     if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):

@@ -4,15 +4,17 @@ A template sees plain data (text, numbers, lists, mappings) and can do nothing b
 may use is listed here by name; everything else is refused when the template is compiled, or when it runs.
 """
 
+import copy
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never
 
 import jinja2
 from jinja2 import meta, nodes, pass_context, sandbox
 from jinja2.environment import TemplateExpression
 from jinja2.runtime import Context, LoopContext, StrictUndefined
+from jinja2.utils import Namespace
 
 from taskmix import hashing
 from taskmix.templates import filters
@@ -47,30 +49,39 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _LONGEST = 1_000_000
 _MAX_BITS = 4_096
 DRAW = filters.DRAW
+SETUP_LINES = 100_000
+"""From here on line numbers are those of a template's `setup`."""
 
 
 class Sandbox(sandbox.SandboxedEnvironment):
-    """Jinja with a closed list of filters and methods, and data before methods in ``row.items``."""
+    """Jinja with a closed list of filters and methods, and data before methods in ``row.items``.
+
+    `strict`: an undefined name, a null or NaN that is printed is an error. Else they print as in plain Jinja:
+    nothing, ``None``, ``nan``.
+    """
 
     intercepted_binops = frozenset(("*", "**", "%"))
 
-    def __init__(self, finalize: Callable[[Context, object], object] | None = None) -> None:
+    def __init__(self, strict: bool = True, finalize: Callable[[Context, object], object] | None = None) -> None:
         super().__init__(
-            undefined=StrictUndefined,
+            undefined=StrictUndefined if strict else jinja2.Undefined,
             autoescape=False,
             keep_trailing_newline=True,
             # constant folding would run a hostile expression while compiling; Jinja leaves constants alone
             # only if the optimiser is off and `finalize` needs the context
             optimized=False,
-            finalize=finalize or printable,
+            finalize=finalize or (printable if strict else as_it_is),
         )
-        self.filters = filters.allowed(self.filters)
-        self.globals = {"range": sandbox.safe_range, "zip": zip, "dict": dict}
+        self.strict = strict
+        self.filters = filters.allowed(self.filters, strict)
+        self.globals = {"range": sandbox.safe_range, "zip": zip, "dict": dict, "namespace": Namespace}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Allow the listed methods of plain data, and the fields of ``loop``."""
+        """Allow the listed methods of plain data, and the fields of ``loop`` and of a namespace."""
         if isinstance(obj, LoopContext):
             return attr in LOOP
+        if isinstance(obj, Namespace):
+            return not attr.startswith("_")
         return attr in METHODS.get(type(obj), frozenset())
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -111,6 +122,12 @@ def printable(_: Context, value: object) -> object:
     return value
 
 
+@pass_context
+def as_it_is(_: Context, value: object) -> object:
+    """Return what `{{ … }}` prints in a template that is not strict: anything."""
+    return value
+
+
 def _refuse(what: str, node: nodes.Node, hint: str = "") -> Never:
     raise jinja2.TemplateSyntaxError(f"{what} is not allowed here{f': {hint}' if hint else ''}", node.lineno)
 
@@ -144,7 +161,7 @@ def _place_choices(tree: nodes.Template, scope: str) -> None:
 
 
 def _check_operands(tree: nodes.Template) -> None:
-    """Let `~` join texts only: Jinja would take anything there without asking `finalize`."""
+    """Let `~` join what may become text only: Jinja would take anything there without asking `finalize`."""
     for found in tree.find_all(nodes.Concat):
         found.nodes = [nodes.Filter(each, "string", [], [], None, None, lineno=each.lineno) for each in found.nodes]
 
@@ -154,13 +171,45 @@ def parse(env: Sandbox, source: str, scope: str) -> nodes.Template:
     tree = env.parse(source)
     _check(tree)
     _place_choices(tree, scope)
-    _check_operands(tree)
+    if env.strict:
+        _check_operands(tree)
     return tree
+
+
+def after(setup: nodes.Template, tree: nodes.Template) -> nodes.Template:
+    """Return a tree that first runs the statements of another, without its text, and then is itself.
+
+    The lines of the statements are counted from `SETUP_LINES`.
+    """
+    statements = copy.deepcopy(setup)
+    for node in statements.find_all(nodes.Node):
+        node.lineno = (node.lineno or 1) + SETUP_LINES
+    whole = nodes.Template([*_without_text(statements.body), *tree.body], lineno=1)
+    assert tree.environment is not None
+    whole.set_environment(tree.environment)
+    return whole
+
+
+def _without_text(body: Sequence[nodes.Node]) -> list[nodes.Node]:
+    """Return statements whose text is dropped: what they print is computed only."""
+    kept: list[nodes.Node] = []
+    for node in body:
+        if isinstance(node, nodes.Output):
+            printed = (each for each in node.nodes if not isinstance(each, nodes.TemplateData))
+            kept += [nodes.ExprStmt(each, lineno=each.lineno) for each in printed]
+            continue
+        for inner in ("body", "else_"):
+            if isinstance(node, nodes.If | nodes.For | nodes.With) and hasattr(node, inner):
+                setattr(node, inner, _without_text(getattr(node, inner)))
+        if isinstance(node, nodes.If):
+            node.elif_ = [elif_ for elif_ in _without_text(node.elif_) if isinstance(elif_, nodes.If)]
+        kept.append(node)
+    return kept
 
 
 def compile_template(env: Sandbox, tree: nodes.Template) -> jinja2.Template:
     """Compile a checked tree."""
-    return jinja2.Template.from_code(env, env.compile(tree, filename="<template>"), env.make_globals(None))
+    return jinja2.Template.from_code(env, env.compile(tree, filename="<template>"), dict(env.globals))
 
 
 def compile_expression(env: Sandbox, source: str) -> TemplateExpression:
@@ -200,7 +249,7 @@ def assigned(tree: nodes.Template) -> frozenset[str]:
     return frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "store")
 
 
-def first_line(env: Sandbox, source: str, name: str) -> int:
-    """Return the line of a template's text where a name is first used."""
-    lines = [found.lineno for found in env.parse(source).find_all(nodes.Name) if found.name == name]
+def first_line(tree: nodes.Template, name: str) -> int:
+    """Return the line of a tree where a name is first used."""
+    lines = [found.lineno for found in tree.find_all(nodes.Name) if found.name == name]
     return min(lines, default=1)
