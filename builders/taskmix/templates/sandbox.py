@@ -137,8 +137,8 @@ def _check(tree: nodes.Template) -> None:
     for node in tree.find_all(tuple(_STATEMENTS)):
         _refuse(f"`{_STATEMENTS[type(node)]}`", node)
     for name in tree.find_all(nodes.Name):
-        if name.name.startswith("_") and name.name != "_":
-            _refuse(f"the name `{name.name}`", name, "names do not start with `_`")
+        if name.name.startswith("__"):
+            _refuse(f"the name `{name.name}`", name, "names do not start with `__`")
     for attribute in tree.find_all(nodes.Getattr):
         if attribute.attr.startswith("_"):
             _refuse(f"the attribute `{attribute.attr}`", attribute)

@@ -1,0 +1,193 @@
+"""The steps of a compiled template: columns that are added to a frame, and loops that work on a frame of their own.
+
+An expression cannot name the columns of another frame, so a loop is a scope: its lists are exploded to one row an
+item, its body is computed there as columns, and what it makes is nested again by the lists' lengths.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from taskmix.compiler.values import Any_, Either, Fixed, FixedMapping, Flag, Value
+
+# no name in a template has a colon
+ROW = ":row"
+MOST_ITEMS = 5_000_000
+Change = Callable[[pl.Expr], pl.Expr]
+
+
+class TooManyItemsError(Exception):
+    """The loops of so many rows at once would need too much memory."""
+
+
+@dataclass
+class Columns:
+    """Columns to add; none of them names another of the same step."""
+
+    expressions: dict[str, pl.Expr] = field(default_factory=dict)
+
+    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with the columns."""
+        return frame.with_columns(**self.expressions)
+
+
+@dataclass
+class Loop:
+    """A loop over list columns of equal length.
+
+    `lists` maps the body's column of items to the list column that they come from. `keep` (if any) is the column of
+    `before` that says which items are gone through. `index` and `length` are the body's columns of an item's position
+    and of the number of items. `texts` and `nested` map the column that is made to that of the body whose texts are
+    joined, or whose items become a list.
+    """
+
+    lists: dict[str, str]
+    body: "Scope"
+    before: "Scope"
+    index: str
+    length: str
+    keep: str | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    nested: dict[str, str] = field(default_factory=dict)
+
+    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame with what the loop makes of each row."""
+        items = self._explode(frame)
+        if self.keep is not None:
+            items = self.before.run(items).filter(pl.col(self.keep))
+        counts = np.bincount(items[ROW].to_numpy(), minlength=len(frame)).astype(np.int64)
+        offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+        numbered = items.with_columns(
+            pl.Series(self.index, np.arange(len(items), dtype=np.int64) - np.repeat(offsets[:-1], counts)),
+            pl.Series(self.length, np.repeat(counts, counts)),
+        )
+        done = self.body.run(numbered)
+        return frame.with_columns(
+            *(_nest(done[name], offsets).alias(made) for made, name in self.nested.items()),
+            *(_join(done[name], offsets).alias(made) for made, name in self.texts.items()),
+        )
+
+    def _explode(self, frame: pl.DataFrame) -> pl.DataFrame:
+        total = frame.select(pl.col(next(iter(self.lists.values()))).list.len().cast(pl.Int64).sum()).item() or 0
+        if total > MOST_ITEMS:
+            raise TooManyItemsError(total)
+        lists = (pl.col(name).alias(item) for item, name in self.lists.items())
+        chosen = frame.select(*sorted(self.body.outer | self.before.outer), *lists).with_row_index(ROW)
+        return chosen.explode(list(self.lists), empty_as_null=False, keep_nulls=False)
+
+
+@dataclass
+class Scope:
+    """A frame to be: the steps that make its columns, and the columns of the scope around it that it needs."""
+
+    parent: "Scope | None" = None
+    steps: list[Columns | Loop] = field(default_factory=list)
+    outer: set[str] = field(default_factory=set)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def loop(self, lists: dict[str, str]) -> Loop:
+        """Return a loop over lists of this scope, to be filled and added to the steps."""
+        return Loop(lists, self.inside(), self.inside(), self.fresh(), self.fresh())
+
+    def inside(self) -> "Scope":
+        """Return a new scope within this one."""
+        return Scope(self, numbers=self.numbers)
+
+    def fresh(self) -> str:
+        """Return a column name that is not taken."""
+        return f":{next(self.numbers)}"
+
+    def keep(self, expr: pl.Expr) -> str:
+        """Return the name of a column that holds an expression, added if it is not one already."""
+        if expr.meta.is_column():
+            return expr.meta.output_name()
+        name = self.fresh()
+        if (
+            not self.steps
+            or not isinstance(self.steps[-1], Columns)
+            or _names(expr) & self.steps[-1].expressions.keys()
+        ):
+            self.steps.append(Columns())
+        last = self.steps[-1]
+        assert isinstance(last, Columns)
+        last.expressions[name] = expr
+        return name
+
+    def store(self, value: Any_) -> Any_:
+        """Return the value with its expressions computed once, as columns of this scope."""
+        return self._each(value, lambda expr: pl.col(self.keep(expr)))
+
+    def bring(self, value: Any_, home: "Scope") -> Any_:
+        """Return a value of a scope around this one (or of itself) as a value here."""
+        if home is self:
+            return value
+        return self._each(value, lambda expr: self._bring(expr, home))
+
+    def _bring(self, expr: pl.Expr, home: "Scope") -> pl.Expr:
+        name = home.keep(expr)
+        scope: Scope | None = self
+        while scope is not home:
+            assert scope is not None, name
+            scope.outer.add(name)
+            scope = scope.parent
+        return pl.col(name)
+
+    def _each(self, value: Any_, change: "Change") -> Any_:
+        if isinstance(value, Fixed):
+            return replace(value, items=tuple(self._each(each, change) for each in value.items))
+        if isinstance(value, FixedMapping):
+            return FixedMapping({key: self._each(each, change) for key, each in value.items.items()})
+        if isinstance(value, Either):
+            condition = self._each(value.condition, change)
+            assert isinstance(condition, Value)
+            return Either(condition, self._each(value.then, change), self._each(value.otherwise, change))
+        if not isinstance(value, Value) or not _names(value.expr) | _flag_names(value.none) | _flag_names(
+            value.undefined
+        ):
+            return value
+
+        def flag(each: Flag) -> Flag:
+            return change(each) if isinstance(each, pl.Expr) else each
+
+        return replace(value, expr=change(value.expr), none=flag(value.none), undefined=flag(value.undefined))
+
+    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Return the frame after all steps."""
+        for step in self.steps:
+            frame = step.run(frame)
+        return frame
+
+    def expressions(self) -> Iterator[pl.Expr]:
+        """Yield every expression of the steps, loops included."""
+        for step in self.steps:
+            if isinstance(step, Columns):
+                yield from step.expressions.values()
+            else:
+                yield from step.before.expressions()
+                yield from step.body.expressions()
+
+
+def _names(expr: pl.Expr) -> set[str]:
+    return set(expr.meta.root_names())
+
+
+def _flag_names(flag: Flag) -> set[str]:
+    return _names(flag) if isinstance(flag, pl.Expr) else set()
+
+
+def _nest(items: pl.Series, offsets: np.ndarray) -> pl.Series:
+    """Return a list for each row of the scope around, by where its items start."""
+    values = items.to_arrow(compat_level=pl.CompatLevel.newest())
+    nested = pa.LargeListArray.from_arrays(pa.array(offsets), values)
+    found = pl.from_arrow(nested)
+    assert isinstance(found, pl.Series)
+    return found.cast(pl.List(items.dtype))
+
+
+def _join(texts: pl.Series, offsets: np.ndarray) -> pl.Series:
+    """Return the texts of each row's items as one; null where one of them is."""
+    return _nest(texts, offsets).list.join("", ignore_nulls=False)

@@ -1,0 +1,263 @@
+"""A template, compiled: known from its text and the columns of its rows, before any row is read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+from jinja2 import nodes
+
+from taskmix.compiler import methods, rules
+from taskmix.compiler.expressions import EXPRESSIONS
+from taskmix.compiler.scopes import Scope, TooManyItemsError
+from taskmix.compiler.statements import STATEMENTS
+from taskmix.compiler.translator import RefusedAtError, Rules, Translator
+from taskmix.compiler.values import (
+    INT,
+    TEXT,
+    Any_,
+    Fixed,
+    ListOf,
+    RefusedError,
+    Value,
+    column,
+    constant,
+    is_constant,
+    list_of,
+    refuse,
+)
+from taskmix.templates import sandbox
+from taskmix.templates.files import Template
+from taskmix.templates.parts import Expression, Part, SplitText
+from taskmix.templates.render import ALTERNATIVES, RENDERED, Alternatives
+
+Schema = Mapping[str, pl.DataType]
+_PARTS = ("instruction", "input", "output")
+_LABEL_NAMES = frozenset(("label", "choices"))
+_RULES = Rules(EXPRESSIONS, STATEMENTS)
+_TYPES = {**RENDERED, **ALTERNATIVES}
+
+
+@dataclass(frozen=True)
+class RowWise:
+    """A template that Jinja renders row by row: why, and where its file says so."""
+
+    reason: str
+    where: str
+
+    @property
+    def line(self) -> int:
+        """Return the line in the template's file."""
+        return int(self.where.rpartition(":")[2])
+
+
+@dataclass(frozen=True)
+class Vectorised:
+    """A template as steps on a frame.
+
+    `columns` maps what is rendered to the column that holds it; `certain` are those of them that a row always has,
+    so that a null there means that only Jinja can tell.
+    """
+
+    scope: Scope
+    columns: Mapping[str, str]
+    certain: frozenset[str]
+
+    def run(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return what is rendered of every row, with `known` (Boolean): false where only Jinja can tell.
+
+        Args:
+            rows: the template's variables, with `draw`.
+        """
+        if not len(rows):
+            return self._nothing(0)
+        try:
+            done = self.scope.run(rows)
+        except TooManyItemsError:
+            if len(rows) == 1:
+                return self._nothing(1)
+            half = len(rows) // 2
+            return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])
+        known = pl.all_horizontal([pl.col(self.columns[name]).is_not_null() for name in sorted(self.certain)])
+        return done.select(*(pl.col(name).alias(made) for made, name in self.columns.items()), known.alias("known"))
+
+    def _nothing(self, rows: int) -> pl.DataFrame:
+        """Return so many rows that are not known."""
+        schema = {**{name: _TYPES[name] for name in self.columns}, "known": pl.Boolean()}
+        return pl.DataFrame(schema=schema).clear(rows).with_columns(known=pl.lit(False))
+
+    def expressions(self) -> list[pl.Expr]:
+        """Return every expression of the steps."""
+        return list(self.scope.expressions())
+
+
+def compile_template(
+    template: Template, schema: Schema, alternatives: Alternatives | None = None
+) -> Vectorised | RowWise:
+    """Compile a template for rows with these columns.
+
+    Args:
+        template: the template.
+        schema: the columns of the rows that it will see.
+        alternatives: also render the output for each label or accepted answer.
+    """
+    return _Compiler(template, schema, alternatives).compile()
+
+
+def outcome(template: Template, schema: Schema) -> Vectorised | RowWise:
+    """Return whether a template compiles, or why not and where."""
+    return compile_template(template, schema)
+
+
+@dataclass
+class _Compiler:
+    """Compiles the parts of one template, one after the other, in one root scope."""
+
+    template: Template
+    schema: Schema
+    alternatives: Alternatives | None
+    part: Part | None = None
+
+    def compile(self) -> Vectorised | RowWise:
+        root = Scope()
+        try:
+            made = self._made(root)
+        except RefusedAtError as refused:
+            part = self.part or self.template.instruction
+            return RowWise(str(refused), part.at(refused.line))
+        except (RefusedError, RecursionError) as error:
+            reason = str(error) if isinstance(error, RefusedError) else "too deeply nested"
+            return RowWise(reason, self.template.where)
+        columns = {name: root.keep(value.expr.alias(f":{name}")) for name, value in made.items()}
+        certain = frozenset(name for name, value in made.items() if value.none is False)
+        return Vectorised(root, columns, certain)
+
+    def _made(self, root: Scope) -> Mapping[str, Value]:
+        """Add the steps of all parts; return what they make."""
+        base = self._translator(root)
+        self._set_choices(base)
+        after_setup = self._after_setup(base)
+        texts = {name: self._text(self._part(name), after_setup, name) for name in _PARTS}
+        made = dict(texts)
+        if self.alternatives is not None:
+            made |= self._alternatives(after_setup, texts["output"])
+        return made
+
+    def _part(self, name: str) -> Part:
+        part = getattr(self.template, name)
+        assert isinstance(part, Part)
+        return part
+
+    def _translator(self, root: Scope) -> Translator:
+        trees = [self._part(name).tree for name in _PARTS]
+        return Translator(self.schema, self.template.instruction.strict, root, root, _mutated(trees), _RULES)
+
+    def _set_choices(self, base: Translator) -> None:
+        """Set `choices` to the template's own words, if it has any."""
+        choices = self.template.choices
+        if choices is None:
+            return
+        if isinstance(choices, tuple):
+            value: Any_ = constant(list(choices))
+        elif isinstance(choices, Expression):
+            value = self._choices_of_expression(choices, base)
+        else:
+            value = self._split(choices, base)
+        base.bind("choices", value)
+
+    def _choices_of_expression(self, choices: Expression, base: Translator) -> Any_:
+        self.part = choices.part
+        output = choices.part.tree.body[0]
+        assert isinstance(output, nodes.Output)
+        value = base.value(output.nodes[0])
+        if isinstance(value, Fixed) and is_constant(value):
+            return value
+        found = column(value)
+        if not isinstance(found.type, ListOf) or found.type.item != TEXT or found.lazy:
+            refuse("choices that are no list of texts")
+        clean = found.expr
+        if found.type.nullable:
+            clean = pl.when(~found.expr.list.eval(pl.element().is_null()).list.any()).then(found.expr)
+        return Value(clean, list_of(TEXT), unknown=found.may_be_null or found.type.nullable)
+
+    def _split(self, choices: SplitText, base: Translator) -> Any_:
+        self.part = choices.part
+        text = self._text(choices.part, base, None)
+        if isinstance(text.constant, str):
+            return constant([word.strip() for word in text.constant.split(choices.separator)])
+        words = column(methods.split(base.context, text, constant(choices.separator)))
+        stripped = words.expr.list.eval(pl.element().str.strip_chars(rules.WHITESPACE))
+        return Value(stripped, words.type, unknown=words.unknown)
+
+    def _after_setup(self, base: Translator) -> Translator:
+        """Return a translator that has run the template's setup."""
+        self.part = self.template.instruction
+        started = base.fork()
+        started.pieces = list(base.pieces)
+        setup = [node for node in self.part.tree.body if node.lineno > sandbox.SETUP_LINES]
+        started.run(setup)
+        return started
+
+    def _text(self, part: Part, start: Translator, name: str | None) -> Value:
+        """Return the text of a part, stripped if the template says so."""
+        self.part = part
+        own = start.fork()
+        # what fails in setup or choices makes every part fail
+        own.pieces = [piece for piece in start.pieces if isinstance(piece, Value)] if name else []
+        own.run([node for node in part.tree.body if node.lineno <= sandbox.SETUP_LINES])
+        text = own.text()
+        if self.template.strip and name is not None:
+            if isinstance(text.constant, str):
+                return column(constant(text.constant.strip()))
+            return Value(text.expr.str.strip_chars(rules.WHITESPACE), TEXT, unknown=text.unknown)
+        return text
+
+    def _alternatives(self, start: Translator, output: Value) -> Mapping[str, Value]:
+        assert self.alternatives is not None
+        names = self.template.output.names
+        nothing = {
+            "choices": Value(pl.lit(None, dtype=pl.List(pl.String)), list_of(TEXT), none=True),
+            "answer": Value(pl.lit(None, dtype=pl.Int64), INT, none=True),
+        }
+        only = Value(pl.concat_list(output.expr), list_of(TEXT), unknown=output.unknown)
+        if self.alternatives.by_label and "label" in names and names <= _LABEL_NAMES:
+            label = column(_plain(start.load("label")))
+            if label.type != INT:
+                refuse("a label that is no number")
+            choices = column(_plain(start.load("choices")))
+            turns = methods.range_(start.context, Value(choices.expr.list.len().cast(pl.Int64), INT))
+            found = self._for_each(start, column(turns), "label")
+            return {"choices": found, "answer": label, "references": only}
+        answer = self.alternatives.answer
+        if answer is not None and answer[0] in names:
+            accepted = column(_plain(start.load(answer[1])))
+            found = self._for_each(start, Value(accepted.expr, accepted.type), answer[0])
+            several = pl.when(accepted.expr.list.len() == 0).then(only.expr).otherwise(found.expr)
+            return {**nothing, "references": Value(several, list_of(TEXT), unknown=True)}
+        return {**nothing, "references": only}
+
+    def _for_each(self, start: Translator, items: Value, name: str) -> Value:
+        """Return the output rendered with a variable set to each of a list's items."""
+
+        def rule(inside: Translator, item: Value) -> Value:
+            inside.bind(name, item)
+            again = inside.fork()
+            again.run([node for node in self.template.output.tree.body if node.lineno > sandbox.SETUP_LINES])
+            return self._text(self.template.output, again, "output")
+
+        return start.each_in_scope(items, rule)
+
+
+def _plain(value: object) -> Any_:
+    if not isinstance(value, Value | Fixed):
+        refuse("variables of alternatives that are no plain values")
+    return value
+
+
+def _mutated(trees: list[nodes.Template]) -> frozenset[str]:
+    """Return the names of lists and mappings that a template changes."""
+    return frozenset(
+        found.node.name
+        for tree in trees
+        for found in tree.find_all(nodes.Getattr)
+        if found.attr in sandbox.MUTATING and isinstance(found.node, nodes.Name)
+    )
