@@ -92,7 +92,7 @@ def test_the_check_finds_a_stale_page_and_writing_mends_it(tmp_path: Path, monke
     assert "old" in page.read_text("utf-8")
     assert generate.run(check=False) == 0
     assert generate.run(check=True) == 0
-    expected = "before\n<!-- generated: globals -->\n`dict`, `range`, `zip`\n<!-- end -->\nafter\n"
+    expected = "before\n<!-- generated: globals -->\n`dict`, `namespace`, `range`, `zip`\n<!-- end -->\nafter\n"
     assert page.read_text("utf-8") == expected
     assert {path.name for path in tmp_path.iterdir()} == {"page.md", "help.md", "catalog.schema.json"}
 
