@@ -187,11 +187,13 @@ def render_once(data: Path, folder: Path) -> Rendering:
     from taskmix.tasks.opening import open_task
     from taskmix.templates.files import read_templates
     from taskmix.templates.render import render
+    from taskmix.templates.rowwise import Workers
 
     file = folder / "templates.yaml"
     file.write_text(TEMPLATES, "utf-8")
     (template,) = read_templates(file)
-    task = open_task(taskmix.load_catalog(CATALOG).task(TASK), data)
+    workers = Workers(1)
+    task = open_task(taskmix.load_catalog(CATALOG).task(TASK), data, workers)
     rows = pl.concat([*task.batches(task.splits["train"], template.names)] * ROUNDS)
     rows = rows.with_columns(hashing.draws(0, pl.col(SOURCE_ROW)).alias(DRAW))
     environment = jinja2.Environment(keep_trailing_newline=True)
@@ -203,7 +205,7 @@ def render_once(data: Path, folder: Path) -> Rendering:
         return pl.DataFrame(found, schema=["prompt", "output"], orient="row")
 
     def by_taskmix() -> pl.DataFrame:
-        return render(rows, template, TASK).select(prompt(template), "output")
+        return render(rows, template, TASK, None, workers).select(prompt(template), "output")
 
     def by_polars() -> pl.DataFrame:
         asked = "{}\n{}\n\nWhich of these is it: {}?\n\n"
@@ -215,6 +217,7 @@ def render_once(data: Path, folder: Path) -> Rendering:
     expected, jinja = timed(by_jinja)
     ours, engine = timed(by_taskmix)
     written_out, expression = timed(by_polars)
+    workers.close()
     assert expected.equals(ours), "taskmix renders other texts than Jinja"
     assert expected.equals(written_out), "the expression gives other texts than Jinja"
     return Rendering(len(rows), len(rows) / jinja, len(rows) / engine, len(rows) / expression)

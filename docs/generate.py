@@ -29,9 +29,11 @@ from taskmix.output.formats import FORMATS
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
 from taskmix.templates import parts, sandbox
+from taskmix.templates.rowwise import Workers
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 100
+WORKERS = Workers(1)
 MEANINGS: Mapping[str, str] = {
     "id": "a hash of task, split, source row, template and style; unique in the mixture",
     "task": "the task's name in the catalog",
@@ -113,7 +115,7 @@ def open_example(found: Example, folder: Path) -> list[Task]:
                 rows.write_parquet(file)
             else:
                 rows.write_ndjson(file)
-    return [open_task(task, folder / "mirror") for task in own]
+    return [open_task(task, folder / "mirror", WORKERS) for task in own]
 
 
 def variables(task: Task) -> Mapping[str, object]:
@@ -163,7 +165,7 @@ def _canonical_schema(kind: Kind) -> pl.Schema:
     """Return the types of a kind's variables, from the first starter task of the kind."""
     catalog = taskmix.load_catalog(builtin.catalog_path())
     entry = next(task for task in catalog.tasks.values() if task.spec.kind == kind.name and task.spec.source.path)
-    task = open_task(entry, None)
+    task = open_task(entry, None, WORKERS)
     return next(task.batches(task.splits["train"], kind.names)).schema
 
 

@@ -19,6 +19,7 @@ from taskmix.catalog.models import HoldoutSpec
 from taskmix.catalog.selection import select
 from taskmix.mixing.holdout import assign_roles
 from taskmix.mixing.plan import make_plan
+from tests.workers import WORKERS
 
 TESTS = Path(__file__).parent
 CATALOGS = [TESTS / "catalogs" / "everything.yaml", TESTS.parent / "catalog.yaml"]
@@ -433,7 +434,7 @@ def test_a_plan_has_no_part_of_a_relative(shared_data: Path) -> None:
     tasks = ["gsm8k", "flan_cot-*", "commonsense_qa", "cos_e", "piqa"]
     holdout = HoldoutSpec(clusters=["math"], tasks=["commonsense_qa"])
     catalog = holding_out(load_catalog(CATALOGS[0]), holdout, tasks)
-    plan = make_plan(catalog, "everything", mirror=shared_data, limit=20)
+    plan = make_plan(catalog, "everything", mirror=shared_data, limit=20, workers=WORKERS)
     assert plan.excluded == {"cos_e": "commonsense_qa", "flan_cot-ecqa": "commonsense_qa"}
     found = {(part.split, part.task.name) for part in plan.parts}
     seen = ("flan_cot-creak", "flan_cot-qasc", "flan_cot-sensemaking", "flan_cot-strategyqa", "piqa")

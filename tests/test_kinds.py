@@ -17,6 +17,7 @@ from taskmix.kinds import KINDS, View
 from taskmix.kinds.labels import Labels, make_labels
 from taskmix.kinds.token_classification import Entity, decode, entity_types, has_prefixes
 from taskmix.tasks.opening import open_task
+from tests.workers import WORKERS
 
 FIRST_ROW = 100
 Columns = Mapping[str, Any]
@@ -317,7 +318,7 @@ tasks:
 
 def opened_choices(project: Callable[..., Path], choices: str, label: str, rows: str) -> list[dict[str, Any]]:
     path = project(CHOICE_CATALOG % (choices, label), {"data/train.jsonl": rows})
-    task = open_task(load_catalog(path).task("t"), None)
+    task = open_task(load_catalog(path).task("t"), None, WORKERS)
     (batch,) = task.batches(task.splits["train"], ["question", "choices", "label"])
     return batch.drop(SOURCE_ROW).to_dicts()
 

@@ -12,6 +12,7 @@ from taskmix.errors import CatalogError
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.templates.files import read_templates
 from taskmix.templates.render import Alternatives, render
+from tests.workers import WORKERS
 
 Project = Callable[..., Path]
 
@@ -40,7 +41,7 @@ def data(*names: str, train: int = 200, validation: int = 60) -> dict[str, str]:
 
 
 def plan(project: Project, text: str, files: dict[str, str], seed: int | None = None) -> Plan:
-    return make_plan(load_catalog(project(text, files)), seed=seed)
+    return make_plan(load_catalog(project(text, files)), seed=seed, workers=WORKERS)
 
 
 def counts(made: Plan) -> dict[tuple[str, str], int]:
@@ -217,7 +218,7 @@ def rendered(folder: Path, template: str, **columns: list[object]) -> pl.DataFra
     file = folder / "t.yaml"
     file.write_text(template)
     frame = pl.DataFrame(columns).with_row_index("source_row").with_columns(draw=pl.lit(0, pl.UInt64))
-    return render(frame, read_templates(file)[0], "a", Alternatives(True, ("answer", "answers")))
+    return render(frame, read_templates(file)[0], "a", Alternatives(True, ("answer", "answers")), WORKERS)
 
 
 def test_choices_are_the_output_for_each_label_whatever_words_it_uses(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from taskmix.tasks.columns import evaluate
 from taskmix.templates.files import Template, read_templates
 from taskmix.templates.parts import Expression, Part
 from taskmix.templates.render import render as render_frame
+from tests.workers import WORKERS
 
 ROW: Mapping[str, Any] = {
     "text": "hello",
@@ -637,7 +638,7 @@ def test_a_change_in_one_part_is_not_seen_by_later_parts_or_rows(tmp_path: Path,
     text = f"- name: a\n  instruction: |-\n    {change}x\n  input: |-\n    {change}x\n  output: |-\n    {shown}\n"
     rows = frame(words=[["a", "b"]] * 2, row=[{"k": "v", "inner": ["i"]}] * 2)
 
-    found = render_frame(rows, template(tmp_path, text), "t")
+    found = render_frame(rows, template(tmp_path, text), "t", None, WORKERS)
 
     assert found["instruction"].to_list() == found["input"].to_list() == ["x", "x"]
     assert found["output"].to_list() == ["abvi", "abvi"]
@@ -662,7 +663,7 @@ def test_choices_of_a_template_are_its_own_for_each_row(tmp_path: Path) -> None:
         '  output: "{{ choices | join }}"\n  choices: [a, b]\n'
     )
 
-    found = render_frame(frame(label=[0, 1]), template(tmp_path, text), "t")
+    found = render_frame(frame(label=[0, 1]), template(tmp_path, text), "t", None, WORKERS)
 
     assert found["instruction"].to_list() == ["abx", "abx"]
     assert found["output"].to_list() == ["ab", "ab"]
@@ -678,7 +679,9 @@ def test_an_expression_does_not_change_its_row() -> None:
 def test_a_column_named_like_a_function_reaches_its_template(tmp_path: Path) -> None:
     text = '- name: a\n  instruction: "{{ zip }} {{ dict.k }}"\n  output: "{{ range }}"\n'
 
-    found = render_frame(frame(zip=["90210"], dict=[{"k": "v"}], range=[7]), template(tmp_path, text), "t")
+    found = render_frame(
+        frame(zip=["90210"], dict=[{"k": "v"}], range=[7]), template(tmp_path, text), "t", None, WORKERS
+    )
 
     assert found.rows() == [("90210 v", "", "7")]
 
@@ -749,7 +752,7 @@ def test_an_error_on_a_row_has_its_line_in_the_file(tmp_path: Path, style: str, 
     _, second = read_templates(path)
 
     with pytest.raises(TemplateError) as caught:
-        render_frame(frame(text=["a"]), second, "reviews")
+        render_frame(frame(text=["a"]), second, "reviews", None, WORKERS)
 
     assert caught.value.where == f"{path}:11: task reviews, template second, row 0"
 
@@ -769,7 +772,7 @@ def test_every_part_has_the_line_of_its_own_text(tmp_path: Path, key: str, text:
     found = template(tmp_path, f"- name: a\n{text}")
 
     with pytest.raises(TemplateError, match="division") as caught:
-        render_frame(frame(text=["a", "b"]), found, "t")
+        render_frame(frame(text=["a", "b"]), found, "t", None, WORKERS)
 
     assert caught.value.where == f"{tmp_path}/t.yaml:{line}: task t, template a, row 0", key
 
@@ -778,7 +781,7 @@ def test_the_first_row_that_fails_is_named(tmp_path: Path) -> None:
     found = template(tmp_path, '- name: a\n  instruction: x\n  output: "{{ 6 / n }}"\n')
 
     with pytest.raises(TemplateError, match="row 2"):
-        render_frame(frame(n=[1, 2, 0, 0]), found, "t")
+        render_frame(frame(n=[1, 2, 0, 0]), found, "t", None, WORKERS)
 
 
 @pytest.mark.parametrize("output", ["{{ text }}", "{% if false %}x{% endif %}", "  \n"])
@@ -786,7 +789,7 @@ def test_an_empty_output_is_an_error(tmp_path: Path, output: str) -> None:
     found = template(tmp_path, f"- name: a\n  instruction: x\n  output: {json.dumps(output)}\n")
 
     with pytest.raises(TemplateError, match="the output is empty"):
-        render_frame(frame(text=[" "]), found, "t")
+        render_frame(frame(text=[" "]), found, "t", None, WORKERS)
 
 
 def test_hostile_text_in_a_message_is_shown_escaped() -> None:
@@ -875,7 +878,7 @@ def test_a_value_that_is_no_data_is_an_error(source: str) -> None:
 
 
 def computed(source: str, **columns: Sequence[Any]) -> pl.Series:
-    return evaluate(frame(**columns), Expression.parse(source, "catalog.yaml", 10), "made", "t")
+    return evaluate(frame(**columns), Expression.parse(source, "catalog.yaml", 10), "made", "t", WORKERS)
 
 
 @pytest.mark.parametrize(

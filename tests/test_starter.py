@@ -25,6 +25,7 @@ from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, read_templates
 from taskmix.templates.render import render
+from tests.workers import WORKERS
 
 Row = dict[str, Any]
 Trigrams = frozenset[tuple[str, str, str]]
@@ -311,7 +312,7 @@ def assert_templates_render(task: Task, split: str, most: int | None = None) -> 
     rows = first_rows(task, split, most).with_columns(pl.col(SOURCE_ROW).alias(DRAW))
     too_many = "\n" * (MOST_NEWLINES[task.entry.spec.cluster] + 1)
     for template in task.templates:
-        rendered = render(rows, template, task.name).rows(named=True)
+        rendered = render(rows, template, task.name, None, WORKERS).rows(named=True)
         for source_row, parts in zip(rows[SOURCE_ROW], rendered, strict=True):
             where = f"{task.name} {split} row {source_row}: {template.name}"
             assert parts["output"], where
@@ -335,12 +336,12 @@ def test_templates_are_many_and_differ(task: str) -> None:
 @pytest.mark.parametrize("task", WITH_TEMPLATES)
 @pytest.mark.parametrize("split", SPLITS)
 def test_starter_templates_render_on_every_row(task: str, split: str) -> None:
-    assert_templates_render(open_task(CATALOG.tasks[task], None), split)
+    assert_templates_render(open_task(CATALOG.tasks[task], None, WORKERS), split)
 
 
 @pytest.mark.parametrize("task", HUB)
 def test_hub_templates_render_on_real_rows(task: str, shared_data: Path) -> None:
-    opened = open_task(CATALOG.tasks[task], shared_data)
+    opened = open_task(CATALOG.tasks[task], shared_data, WORKERS)
     assert_templates_render(opened, "train", HUB_ROWS)
 
 

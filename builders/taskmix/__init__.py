@@ -7,7 +7,6 @@
 """
 
 import importlib
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 from taskmix.errors import TaskmixError
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
     from taskmix.catalog.loading import load_catalog
     from taskmix.previewing import preview
 
-__version__ = metadata.version("taskmix")
+    __version__: str
+
 __all__ = ["TaskmixError", "build", "load_catalog", "preview"]
 
 _HOMES = {
@@ -29,6 +29,10 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a function when it is first used: `mix --help` needs none of what they need."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("taskmix")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'taskmix' has no attribute {name!r}")

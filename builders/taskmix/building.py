@@ -16,6 +16,7 @@ from taskmix.output import card, lock
 from taskmix.output.folder import LOCK, check_target, replacing
 from taskmix.output.formats import format_examples
 from taskmix.output.shards import Buckets, WrittenSplit, sync
+from taskmix.templates.rowwise import Workers
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def build(
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     reporters: Reporters | None = None,
 ) -> Built:
     """Build a mixture into a folder, all or nothing.
@@ -78,20 +79,34 @@ def build(
         mirror: a folder with copies of hub datasets, `DIR/org/name/[config/]SPLIT*.parquet`.
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
-        workers: threads that render; the result does not depend on it.
+        workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it.
         reporters: what to call while it works.
 
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
     """
-    if workers < 1 or (limit is not None and limit < 1):
+    if (workers is not None and workers < 1) or (limit is not None and limit < 1):
         raise UsageError("workers and limit are at least 1")
     report = reporters or Reporters()
     catalog = catalog or load_catalog()
     if out is None:
         out = Path("mixtures") / catalog.mixture(mixture)[0]
     check_target(out)
-    plan = make_plan(catalog, mixture, mirror=mirror, seed=seed, limit=limit, progress=report.read)
+    with Workers(workers) as pool:
+        return _build(catalog, mixture, out, mirror, seed, limit, pool, report)
+
+
+def _build(
+    catalog: Catalog,
+    mixture: str | None,
+    out: Path,
+    mirror: Path | None,
+    seed: int | None,
+    limit: int | None,
+    workers: Workers,
+    report: Reporters,
+) -> Built:
+    plan = make_plan(catalog, mixture, workers=workers, mirror=mirror, seed=seed, limit=limit, progress=report.read)
     report.start(sum(len(part.rows) for part in plan.parts))
     with replacing(out) as folder:
         summaries: list[PartSummary] = []
@@ -100,7 +115,7 @@ def build(
         spill.mkdir()
         for split in SPLITS:
             if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, spill, workers, report)
+                found, written[split] = _write_split(plan, split, folder, spill, workers.count, report)
                 summaries += found
         spill.rmdir()
         _write(folder / "README.md", card.make_card(plan, written))

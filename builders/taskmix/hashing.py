@@ -7,8 +7,10 @@ finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorand
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _MASK = 2**64 - 1
@@ -33,11 +35,14 @@ def draw(key: int, row: int) -> int:
     return x ^ (x >> 31)
 
 
-def draws(key: int, rows: pl.Expr) -> pl.Expr:
+def draws(key: int, rows: "pl.Expr") -> "pl.Expr":
     """Return the 64-bit draws (UInt64) of an expression of row numbers (UInt64).
 
     Polars multiplies unsigned integers modulo 2**64, and has no shift: dividing by a power of two is one.
     """
+    # not above: the processes that render templates start without Polars
+    import polars as pl
+
     first, second = (pl.lit(m, dtype=pl.UInt64) for m in _MULTIPLIERS)
     x = rows.cast(pl.UInt64) ^ pl.lit(key, dtype=pl.UInt64)
     x = (x ^ (x // (1 << 30))) * first

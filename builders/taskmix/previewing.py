@@ -1,28 +1,22 @@
 """Real rows under real templates, before anything is built."""
 
-import copy
-import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
-from jinja2 import pass_context
-from jinja2.runtime import Context, Undefined
 
 from taskmix import hashing
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
-from taskmix.frames import SOURCE_ROW
+from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.mixing.examples import examples
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
-from taskmix.templates import sandbox
 from taskmix.templates.files import Template, find_template
-
-# private-use characters that mark where a variable's text starts and ends
-START, END = "\ue000", "\ue001"
+from taskmix.templates.rowwise import Workers
+from taskmix.templates.sandbox import END, START
 
 
 @dataclass(frozen=True)
@@ -64,28 +58,35 @@ def preview(
     Raises:
         TaskmixError: of the kind that fits.
     """
-    opened = open_task((catalog or load_catalog()).task(task), mirror)
-    chosen = next((name for name in opened.splits if split in (None, name)), None)
+    with Workers(1) as workers:
+        opened = open_task((catalog or load_catalog()).task(task), mirror, workers)
+        yield from _task_previews(opened, template, rows, split, seed)
+
+
+def _task_previews(task: Task, template: str | None, rows: int, split: str | None, seed: int) -> Iterator[Preview]:
+    chosen = next((name for name in task.splits if split in (None, name)), None)
     if chosen is None:
-        raise UsageError(f"the task {task!r} has no split {split!r}", hint=f"it has {', '.join(opened.splits)}")
-    part = opened.splits[chosen]
-    found = pl.concat([batch.select(SOURCE_ROW) for batch in opened.batches(part, ())])
-    order = hashing.draws(hashing.key(seed, task, "preview"), pl.col(SOURCE_ROW))
+        raise UsageError(f"the task {task.name!r} has no split {split!r}", hint=f"it has {', '.join(task.splits)}")
+    part = task.splits[chosen]
+    found = pl.concat([batch.select(SOURCE_ROW) for batch in task.batches(part, ())])
+    order = hashing.draws(hashing.key(seed, task.name, "preview"), pl.col(SOURCE_ROW))
     drawn = found.with_columns(order=order).sort("order").head(rows).select(SOURCE_ROW).sort(SOURCE_ROW)
-    templates = opened.templates if template is None else (find_template(opened.templates, template, task),)
+    templates = task.templates if template is None else (find_template(task.templates, template, task.name),)
     drawn = drawn.with_columns(template=pl.lit(0, pl.UInt32))
     if not templates:
-        yield from _conversations(opened, part, drawn, seed)
+        yield from _conversations(task, part, drawn, seed)
     for each in templates:
-        yield from _previews(opened, part, each, drawn, seed)
+        yield from _previews(task, part, each, drawn, seed)
 
 
 def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
     plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
     values = pl.concat(task.rows(split, rows.select(SOURCE_ROW), template.names))
-    for row, variables in zip(plain.rows(named=True), values.rows(named=True), strict=True):
-        key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
-        marked = _marked(template, variables, hashing.draw(key, row[SOURCE_ROW]))
+    key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
+    drawn = values.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
+    marks = task.workers.render(drawn, template, task.name, marked=True)
+    for row, texts in zip(plain.rows(named=True), marks.rows(), strict=True):
+        marked = _marked(template, texts)
         yield Preview(
             task.name,
             template.name,
@@ -106,19 +107,8 @@ def _conversations(task: Task, split: Split, rows: pl.DataFrame, seed: int) -> I
             yield Preview(*named, "", "", ("", ""), turns)
 
 
-def _marked(template: Template, row: Mapping[str, object], draw: int) -> tuple[str, str]:
-    """Return prompt and completion with the printed variables marked."""
-    variables = dict(row)
-    if isinstance(template.choices, tuple):
-        variables["choices"] = list(template.choices)
-    elif template.choices is not None:
-        variables["choices"] = template.choices.value(row)
-    texts = [
-        sandbox.compile_template(_marking_environment(part.strict), part.tree).render(
-            {**copy.deepcopy(variables), sandbox.DRAW: draw}
-        )
-        for part in (template.instruction, template.input, template.output)
-    ]
+def _marked(template: Template, texts: Sequence[str]) -> tuple[str, str]:
+    """Return prompt and completion of marked texts."""
     if template.strip:
         texts = [_strip_marked(text) for text in texts]
     parts = [text for text in texts[:2] if text.replace(START, "").replace(END, "")]
@@ -136,13 +126,3 @@ def _strip_marked(text: str) -> str:
             if pieces[at]:
                 break
     return "".join(pieces)
-
-
-@functools.cache
-def _marking_environment(strict: bool) -> sandbox.Sandbox:
-    @pass_context
-    def mark(context: Context, value: object) -> object:
-        shown = sandbox.printable(context, value) if strict else value
-        return shown if isinstance(shown, Undefined) else f"{START}{shown}{END}"
-
-    return sandbox.Sandbox(strict, finalize=mark)

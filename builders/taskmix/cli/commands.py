@@ -48,7 +48,9 @@ def main() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: mixtures/MIXTURE]")
 @seed_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads that render.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes for what only Jinja can render.  [default: one a CPU]"
+)
 @json_option
 def build(
     mixture: str | None,
@@ -57,7 +59,7 @@ def build(
     out: Path | None,
     seed: int | None,
     limit: int | None,
-    workers: int,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.

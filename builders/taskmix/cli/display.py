@@ -12,7 +12,8 @@ from rich.text import Text
 from taskmix.building import Built
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.cli.queries import Json
-from taskmix.previewing import END, START, Preview
+from taskmix.previewing import Preview
+from taskmix.templates.sandbox import END, START
 from taskmix.text import visible
 
 _PIPE_WIDTH = 240

@@ -11,6 +11,7 @@ from taskmix.kinds import KINDS
 from taskmix.mixing.holdout import assign_roles
 from taskmix.tasks.opening import open_task
 from taskmix.templates.files import Template, find_template
+from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
 Json = dict[str, Any]
@@ -55,7 +56,8 @@ def describe(catalog: Catalog, name: str, mirror: Path | None) -> Json:
     """Return what the catalog and the data say of a task, a mixture or a template (TASK/TEMPLATE)."""
     task, slash, template = name.partition("/")
     if slash:
-        opened = open_task(catalog.task(task), mirror)
+        with Workers(1) as workers:
+            opened = open_task(catalog.task(task), mirror, workers)
         return {"template": name, **_template(find_template(opened.templates, template, task))}
     if name in catalog.mixtures:
         return _mixture(catalog, name)
@@ -66,7 +68,8 @@ def describe(catalog: Catalog, name: str, mirror: Path | None) -> Json:
 
 
 def _task(catalog: Catalog, name: str, mirror: Path | None) -> Json:
-    task = open_task(catalog.tasks[name], mirror)
+    with Workers(1) as workers:
+        task = open_task(catalog.tasks[name], mirror, workers)
     return {
         "task": name,
         **_spec(task.entry),

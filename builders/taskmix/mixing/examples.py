@@ -71,7 +71,7 @@ def _render(
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
     rule = Alternatives(task.kind.labelled == "label" and not task.view.multi_label, task.kind.answer)
-    rendered = render(drawn, template, task.name, rule if evaluation else None)
+    rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers)
     if not evaluation:
         rendered = rendered.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in ALTERNATIVES.items())
     return rendered.with_columns(

@@ -21,6 +21,7 @@ from taskmix.mixing.holdout import assign_roles
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
+from taskmix.templates.rowwise import Workers
 
 OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]
 SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templates")
@@ -268,6 +269,7 @@ def make_plan(
     catalog: Catalog,
     mixture: str | None = None,
     *,
+    workers: Workers,
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
@@ -278,6 +280,7 @@ def make_plan(
     Args:
         catalog: the catalog that has the mixture and its tasks.
         mixture: its name; by default the catalog's default mixture.
+        workers: the processes that run templates and expressions where Jinja has to, now and when it is rendered.
         mirror: a folder with copies of hub datasets.
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
@@ -291,7 +294,7 @@ def make_plan(
         spec = spec.model_copy(update={"seed": seed})
     selection = select(catalog, name)
     roles = assign_roles(catalog, name, selection.tasks)
-    tasks = {each: open_task(catalog.tasks[each], mirror) for each in (*roles.train, *roles.heldout)}
+    tasks = {each: open_task(catalog.tasks[each], mirror, workers) for each in (*roles.train, *roles.heldout)}
     _check_format(catalog, name, spec, tasks.values())
     planner = _Planner(spec, limit, progress)
     for each in roles.train:

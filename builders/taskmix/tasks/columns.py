@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import polars as pl
 
 from taskmix.catalog.loading import CatalogTask
-from taskmix.errors import CatalogError, RowError, TemplateError, nearest
+from taskmix.errors import CatalogError, RowError, nearest
 from taskmix.frames import SOURCE_ROW
 from taskmix.kinds.base import DataType
 from taskmix.sources.jsonrows import Place
 from taskmix.templates.parts import Expression, is_expression
+from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted, visible
 
 _PLAIN = (pl.String, pl.Boolean, pl.Null, pl.Float32, pl.Float64)
@@ -96,7 +97,7 @@ def is_plain(dtype: DataType) -> bool:
     return dtype.is_integer() or dtype in _PLAIN
 
 
-def apply(frame: pl.DataFrame, maps: Sequence[ColumnMap], task: str) -> pl.DataFrame:
+def apply(frame: pl.DataFrame, maps: Sequence[ColumnMap], task: str, workers: Workers) -> pl.DataFrame:
     """Add the mapped columns to a frame of the source's own.
 
     Raises:
@@ -107,38 +108,29 @@ def apply(frame: pl.DataFrame, maps: Sequence[ColumnMap], task: str) -> pl.DataF
         if isinstance(each.expression, pl.Expr):
             computed.append(each.expression)
         else:
-            computed.append(evaluate(frame, each.expression, each.name, task))
+            computed.append(evaluate(frame, each.expression, each.name, task, workers))
     return frame.with_columns(computed)
 
 
-def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str) -> pl.Series:
+def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str, workers: Workers) -> pl.Series:
     """Return the value of an expression for every row.
 
     Raises:
-        TemplateError: the expression fails on a row.
+        TemplateError: the expression fails on a row, or takes more than the limits of the workers.
         RowError: the values are of different types, which Polars alone would change to the first one's.
     """
-    rows = frame.select(sorted(expression.names)).to_dicts() if expression.names else [{}] * len(frame)
-    values: list[object] = []
+    values, failure = workers.evaluate(frame, expression, task)
     place = Place(name)
     where, hint = f"{expression.part.file}:{expression.part.line}: task {task}", "add `| string` or `| int`"
-    for position, row in enumerate(rows):
+    for position, value in enumerate(values):
         try:
-            value = expression.value(row)
             place.check(value)
-        except TemplateError as error:
-            raise located(error, task, frame[SOURCE_ROW][position]) from None
         except ValueError as error:
             at = f"{where}, row {frame[SOURCE_ROW][position]}"
             raise RowError(visible(str(error)), where=at, hint=hint) from None
-        values.append(value)
+    if failure is not None:
+        raise failure
     try:
         return pl.Series(name, values, dtype=place.dtype(), strict=True)
     except (TypeError, pl.exceptions.PolarsError):
         raise RowError(f"`{name}` is not of one type in all rows", where=where, hint=hint) from None
-
-
-def located(error: TemplateError, task: str, row: int, template: str = "") -> TemplateError:
-    """Return a template's error with the task and row that it failed on."""
-    inside = f"task {task}, {f'template {template}, ' if template else ''}row {row}"
-    return TemplateError(error.message, where=f"{error.where}: {inside}", hint=error.hint)

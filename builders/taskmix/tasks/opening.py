@@ -17,10 +17,11 @@ from taskmix.tasks import columns
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, read_templates, template_file
 from taskmix.templates.parts import Expression
+from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
 
-def open_task(entry: CatalogTask, mirror: Path | None) -> Task:
+def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task:
     """Open a task's source and templates, and check what the catalog says of them.
 
     Raises:
@@ -33,7 +34,7 @@ def open_task(entry: CatalogTask, mirror: Path | None) -> Task:
     first = next(iter(splits.values())).source_split
     schema = source.schema(first)
     maps = columns.map_columns(entry, schema, f"{source.label} ({first})")
-    view = _view(entry, kind, source, first, maps)
+    view = _view(entry, kind, source, first, maps, workers)
     path = _template_path(entry, kind, view)
     task = Task(
         entry=entry,
@@ -45,6 +46,7 @@ def open_task(entry: CatalogTask, mirror: Path | None) -> Task:
         keep=_where(entry, schema, maps, source),
         templates=read_templates(path) if path else (),
         template_path=path,
+        workers=workers,
     )
     _check_splits_agree(task)
     for template in task.templates:
@@ -80,7 +82,9 @@ def _splits(entry: CatalogTask, source: Source) -> Mapping[SplitName, Split]:
     return splits
 
 
-def _view(entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequence[columns.ColumnMap]) -> View:
+def _view(
+    entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequence[columns.ColumnMap], workers: Workers
+) -> View:
     """Return how the kind sees the task; checks required columns, and works out the labels."""
     schema = source.schema(split)
     mapped = {each.name for each in maps}
@@ -98,7 +102,7 @@ def _view(entry: CatalogTask, kind: Kind, source: Source, split: str, maps: Sequ
         if entry.spec.labels is not None:
             raise CatalogError(f"a {kind.name} task has no labels", where=where, hint="remove `labels`")
         return View(entry.name, present)
-    sample, class_names = _label_sample(entry, source, split, maps, kind.labelled)
+    sample, class_names = _label_sample(entry, source, split, maps, kind.labelled, workers)
     labels = _labels(entry, kind, present, sample, class_names, where, label)
     multi = kind.name == "text-classification" and isinstance(sample, pl.List)
     return View(entry.name, present, labels, multi)
@@ -125,7 +129,7 @@ def _labels(
 
 
 def _label_sample(
-    entry: CatalogTask, source: Source, split: str, maps: Sequence[columns.ColumnMap], name: str
+    entry: CatalogTask, source: Source, split: str, maps: Sequence[columns.ColumnMap], name: str, workers: Workers
 ) -> tuple[pl.DataType, Sequence[str] | None]:
     """Return the type of the label column, and the source's names for its ids."""
     found = next((each for each in maps if each.name == name), None)
@@ -136,7 +140,8 @@ def _label_sample(
             f"the split {split!r} of {source.label} is empty",
             where=f"{entry.where('splits')}: task {entry.name}",
         )
-    dtype = columns.apply(batch.head(1000), [found], entry.name)[name].dtype if found else batch[name].dtype
+    frame = columns.apply(batch.head(1000), [found], entry.name, workers) if found else batch
+    dtype = frame[name].dtype
     plain = not (found and isinstance(found.expression, Expression))
     return dtype, source.class_names(split).get(uses[0]) if plain and len(uses) == 1 else None
 

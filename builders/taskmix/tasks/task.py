@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +17,7 @@ from taskmix.sources.opening import Source
 from taskmix.tasks import columns
 from taskmix.templates.files import Template
 from taskmix.templates.parts import Expression
+from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
 
@@ -44,7 +45,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Task:
-    """A task that can be read. `own_templates` is false where the kind's templates serve."""
+    """A task that can be read. `workers` run the expressions of its catalog entry."""
 
     entry: CatalogTask
     kind: Kind
@@ -55,6 +56,7 @@ class Task:
     keep: Expression | None
     templates: tuple[Template, ...]
     template_path: Path | None
+    workers: Workers = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -99,7 +101,7 @@ class Task:
         raw = [name for name in schema if name in used]
         for batch in self.source.batches(split.source_split, raw):
             chosen = batch if wanted is None else batch.join(wanted.select(SOURCE_ROW), on=SOURCE_ROW, how="semi")
-            yield columns.apply(chosen, self.maps, self.name)
+            yield columns.apply(chosen, self.maps, self.name, self.workers)
 
     def _keep(self, batch: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, Dropped]:
         """Return the rows that belong to the split and that `where` keeps."""
@@ -114,7 +116,7 @@ class Task:
         return inside, Dropped(cut=len(kept) - len(inside), where=lost)
 
     def _truths(self, batch: pl.DataFrame, keep: Expression) -> pl.Series:
-        values = columns.evaluate(batch, keep, "where", self.name)
+        values = columns.evaluate(batch, keep, "where", self.name, self.workers)
         if len(values) and values.dtype != pl.Boolean:
             where = f"{self.entry.where('where')}: task {self.name}, row {batch[SOURCE_ROW][0]}"
             raise RowError(f"`where` gives {quoted(values[0])}, not true or false", where=where)

@@ -1,6 +1,5 @@
 """One piece of Jinja from a file: compiled, with the names it uses and the line it stands on."""
 
-import copy
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from taskmix.templates import sandbox
 from taskmix.text import quoted, visible
 
 Row = Mapping[str, object]
+OUT_OF_MEMORY = "needs more memory than a template may take"
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Part:
     `setup` is run before it, for the variables that it sets. If not `strict`, what is undefined renders as nothing
     and any value as plain Jinja prints it.
     `names` are the variables that it reads from outside, `assigned` those that it sets itself; a name that is set
-    in one branch alone is in both. `tree` is what is run, setup included.
+    in one branch alone is in both. `tree` is what is run, setup included. `text` is set where it prints the same text
+    for every row, since nothing in it is Jinja. A part is pickled as its source, and compiled where it arrives.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Part:
     names: frozenset[str] = field(init=False)
     assigned: frozenset[str] = field(init=False)
     tree: jinja2.nodes.Template = field(init=False, repr=False, compare=False)
+    text: str | None = field(init=False, repr=False, compare=False)
     _mutates: bool = field(init=False)
     _template: jinja2.Template = field(init=False)
 
@@ -46,10 +48,11 @@ class Part:
             if self.setup is not None:
                 tree = sandbox.after(self.setup.tree, tree)
             object.__setattr__(self, "tree", tree)
+            object.__setattr__(self, "text", sandbox.plain_text(tree))
             object.__setattr__(self, "names", sandbox.variables(env, tree))
             object.__setattr__(self, "assigned", sandbox.assigned(tree))
             object.__setattr__(self, "_mutates", sandbox.mutates(tree))
-            object.__setattr__(self, "_template", sandbox.compile_template(env, tree))
+            object.__setattr__(self, "_template", sandbox.compile_template(env, tree, self._name))
         except jinja2.TemplateSyntaxError as error:
             raise self._refused(error) from None
         except ValueError as error:
@@ -57,6 +60,10 @@ class Part:
             raise TemplateError(visible(str(error)), where=f"{self.file}:{self.line}") from None
         except (RecursionError, MemoryError, SyntaxError, OverflowError):
             raise TemplateError("too deeply nested to compile", where=f"{self.file}:{self.line}") from None
+
+    @property
+    def _name(self) -> str:
+        return self.scope.rpartition("/")[2]
 
     def _refused(self, error: jinja2.TemplateSyntaxError) -> TemplateError:
         return TemplateError(visible(error.message or "not valid Jinja"), where=self.at(error.lineno or 1))
@@ -71,23 +78,47 @@ class Part:
         """Return ``file:line`` of the first use of a name."""
         return self.at(sandbox.first_line(self.tree, name))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Part, (self.source, self.file, self.line, self.scope, self.setup, self.strict)
+
+    def compiled_at(self, line: int) -> str:
+        """Return ``file:line`` of a line of the Python that Jinja made of the part."""
+        return self.at(self._template.get_corresponding_lineno(line))
+
     def render(self, row: Row, draw: int = 0) -> str:
         """Return the text for one row.
 
         Raises:
             TemplateError: the template fails on this row; with the line in the file, without the row's name.
         """
+        return self.render_known(known(row, draw, self.strict))
+
+    def render_known(self, variables: Row, marked: bool = False) -> str:
+        """Return what `render` does, given what `known` says of the row; `marked`: with the marks of `sandbox`."""
+        if self.text is not None:
+            return self.text
+        template = self._marking if marked else self._template
         try:
-            return self._template.render({**self._own(row), sandbox.DRAW: draw})
+            # shared: not copied once more
+            context = template.new_context(self._own(variables), shared=True)
+            return "".join(template.root_render_func(context))
         except Exception as error:
             raise self._failed(error) from None
 
-    def _own(self, row: Row) -> Row:
+    @functools.cached_property
+    def _marking(self) -> jinja2.Template:
+        return sandbox.compile_template(sandbox.marking(self.strict), self.tree, self._name)
+
+    def _own(self, row: Row) -> dict[str, object]:
         """Return the row, copied where the template changes what it is given."""
-        return copy.deepcopy(dict(row)) if self._mutates else row
+        if not self._mutates:
+            return row if isinstance(row, dict) else dict(row)
+        return {name: _copy(value) if name in self.names else value for name, value in row.items()}
 
     def _failed(self, error: Exception) -> TemplateError:
         message = visible(str(error)) or type(error).__name__
+        if isinstance(error, MemoryError):
+            message = OUT_OF_MEMORY
         return TemplateError(message, where=self.at(_line_in_template(error)))
 
 
@@ -103,6 +134,13 @@ class Expression:
             object.__setattr__(self, "_compiled", self._compile())
         except jinja2.TemplateSyntaxError as error:
             raise self.part._refused(error) from None
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Expression, (self.part,)
+
+    def compiled_at(self, line: int) -> str:
+        """Return ``file:line`` of a line of the Python that Jinja made of the expression."""
+        return self.part.at(self._compiled._template.get_corresponding_lineno(line))
 
     def _compile(self) -> TemplateExpression:
         return sandbox.compile_expression(environment(self.part.strict), self.part.source)
@@ -127,7 +165,7 @@ class Expression:
     def value(self, row: Row) -> object:
         """Return the value for one row. Raises TemplateError without the row's name."""
         try:
-            found = self._compiled(self.part._own(row))
+            found: object = self._compiled(self.part._own(row))
         except Exception as error:
             raise self.part._failed(error) from None
         if isinstance(found, jinja2.Undefined):
@@ -157,6 +195,15 @@ class SplitText:
         """Return the words for one row. Raises TemplateError without the row's name."""
         return [word.strip() for word in self.part.render(row).split(self.separator)]
 
+    def compiled_at(self, line: int) -> str:
+        """Return ``file:line`` of a line of the Python that Jinja made of the text."""
+        return self.part.compiled_at(line)
+
+
+def known(row: Row, draw: int, strict: bool) -> dict[str, object]:
+    """Return all that the parts of a template know while they run on a row: Jinja's functions, its values, its draw."""
+    return {**environment(strict).globals, **row, sandbox.DRAW: draw}
+
 
 def is_expression(text: str) -> bool:
     """Whether a catalog text is Jinja rather than the name of a column."""
@@ -177,8 +224,19 @@ def _line_in_template(error: Exception) -> int:
     """
     line, trace = 1, error.__traceback__
     while isinstance(trace, TracebackType):
-        if trace.tb_frame.f_code.co_filename == "<template>":
+        if trace.tb_frame.f_code.co_filename.startswith("<template "):
             template = trace.tb_frame.f_globals.get("__jinja_template__")
             line = template.get_corresponding_lineno(trace.tb_lineno) if template else trace.tb_lineno
         trace = trace.tb_next
     return line
+
+
+def _copy(value: object) -> object:
+    """Return a copy of plain data: much faster than `copy.deepcopy`, which asks each value how it is copied."""
+    if isinstance(value, list):
+        return [_copy(each) for each in value]
+    if isinstance(value, tuple):
+        return tuple(_copy(each) for each in value)
+    if isinstance(value, dict):
+        return {key: _copy(each) for key, each in value.items()}
+    return value
