@@ -374,7 +374,7 @@ def test_a_signal_leaves_the_old_mixture(
     many = replace(toy, catalog=write_catalog(tmp_path, rows=100_000))
     command = [*many.command(disk / "out"), "--workers", workers]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as build:
-        for _ in until(lambda: any(disk.glob(".out.building-*/.buckets/*"))):
+        for _ in until(lambda: any(disk.glob(".out.building-*/.shuffle*"))):
             assert build.poll() is None, "the build ended before it could be interrupted"
         build.send_signal(sent)
         _, said = build.communicate(timeout=60)

@@ -4,18 +4,25 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+import pyarrow as pa
 
+from taskmix import hashing
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.folder import LOCK, check_target, replacing
-from taskmix.output.formats import format_examples
-from taskmix.output.shards import Buckets, WrittenSplit, sync
+from taskmix.output.formats import narrow, origins, widen
+from taskmix.output.shards import WrittenSplit, shard_count, sync, write_shards
+from taskmix.output.shuffle import MEMORY, Shuffle
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,14 +55,15 @@ class Built:
 
 @dataclass(frozen=True)
 class Reporters:
-    """What is called while a build works: with the rows just read in planning, and those just rendered.
+    """What is called while a build works: with rows just read in planning, just rendered, just written.
 
-    `start` is called in between, with the number of examples to come.
+    `start` is called when the plan is made, with the number of examples to come.
     """
 
     read: Progress = no_progress
     start: Callable[[int], None] = lambda rows: None
     rendered: Progress = no_progress
+    written: Progress = no_progress
 
 
 def build(
@@ -67,6 +75,7 @@ def build(
     seed: int | None = None,
     limit: int | None = None,
     workers: int = 1,
+    memory: int = MEMORY,
     reporters: Reporters | None = None,
 ) -> Built:
     """Build a mixture into a folder, all or nothing.
@@ -79,6 +88,7 @@ def build(
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
         workers: threads that render; the result does not depend on it.
+        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result.
         reporters: what to call while it works.
 
     Raises:
@@ -96,11 +106,11 @@ def build(
     with replacing(out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
-        spill = folder / ".buckets"
+        spill = folder / ".shuffle"
         spill.mkdir()
         for split in SPLITS:
             if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, spill, workers, report)
+                found, written[split] = _write_split(plan, split, folder, spill, workers, memory, report)
                 summaries += found
         spill.rmdir()
         _write(folder / "README.md", card.make_card(plan, written))
@@ -111,21 +121,38 @@ def build(
 
 
 def _write_split(
-    plan: Plan, split: str, folder: Path, spill: Path, workers: int, report: Reporters
+    plan: Plan, split: str, folder: Path, spill: Path, workers: int, memory: int, report: Reporters
 ) -> tuple[list[PartSummary], WrittenSplit]:
     """Render, shuffle and write one split."""
-    buckets, total = Buckets(spill, split, plan.rows(split)), plan.rows(split)
-    summaries = []
-    for part in plan.parts_of(split):
+    parts, total = plan.parts_of(split), plan.rows(split)
+    shuffle, table = Shuffle(spill, shard_count(total), memory), pl.concat(map(origins, parts))
+    summaries, first = [], 0
+    for part in parts:
         chars: Counter[str] = Counter()
-        for examples in _run(_part_jobs(part, plan.seed), workers):
-            chars.update(lengths(examples).sum().row(0, named=True))
-            buckets.add(format_examples(examples, part, plan.spec.format, plan.seed))
-            report.rendered(part.task.name, len(examples))
+        finish = partial(_finish, plan, part, table, first)
+        first += len(part.templates) or 1
+        for rows, lengths_of in _run((partial(finish, job) for job in _part_jobs(part, plan.seed)), workers):
+            shuffle.add(rows)
+            chars.update(lengths_of)
+            report.rendered(part.task.name, len(rows))
         summaries.append(_summary(part, total, chars))
-    for part in plan.parts_of(split):
+    for part in parts:
         part.task.source.check_unchanged()
-    return summaries, buckets.write_shards(folder)
+    shards = (widen(rows, table) for rows in shuffle.sorted_shards())
+    return summaries, write_shards(shards, shuffle.shards, split, folder, partial(report.written, split))
+
+
+def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pa.Table, Mapping[str, int]]:
+    """Run a job; return its rows as the shuffle takes them, and the sums of their lengths.
+
+    `first` is the number of the part's first origin in `table`.
+    """
+    examples = job()
+    number = first + examples["template"][0]
+    shuffle_key = hashing.key(plan.seed, "shuffle", part.split)
+    key = table["high"][number]
+    rows = narrow(examples, plan.spec.format, number, key, shuffle_key, evaluation=part.is_evaluation)
+    return rows, lengths(examples).sum().row(0, named=True)
 
 
 def _summary(part: Part, total: int, chars: Mapping[str, int]) -> PartSummary:
@@ -147,10 +174,10 @@ def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
     return jobs(part.task, part.source, part.templates, part.rows, seed, evaluation=part.is_evaluation)
 
 
-def _run(pending: Iterator[Job], workers: int) -> Iterator[pl.DataFrame]:
+def _run(pending: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
     """Run jobs on threads, a few ahead, and yield their results in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[pl.DataFrame]] = deque()
+    with ThreadPoolExecutor(max(workers, 2)) as pool:
+        running: deque[Future[T]] = deque()
         try:
             for job in pending:
                 running.append(pool.submit(job))

@@ -82,7 +82,7 @@ def preview(
 
 def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
     plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
-    values = pl.concat(task.rows(split, rows.select(SOURCE_ROW), template.names))
+    values = pl.concat(task.rows(split, rows[SOURCE_ROW], template.names))
     for row, variables in zip(plain.rows(named=True), values.rows(named=True), strict=True):
         key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
         marked = _marked(template, variables, hashing.draw(key, row[SOURCE_ROW]))
