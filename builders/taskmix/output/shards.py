@@ -1,12 +1,13 @@
 """Writing a split's shuffled rows as Parquet files, with the hashes of the files and of the rows' content."""
 
+import hashlib
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import polars as pl
 
@@ -78,23 +79,40 @@ def write_shards(
 
 
 def _write(rows: pl.DataFrame, root: Path, path: str) -> Shard:
-    write_parquet(rows, root / path)
-    return describe(root, path, len(rows))
+    with (root / path).open("wb") as opened:
+        file = _HashedFile(opened)
+        write_parquet(rows, file)
+        return Shard(path, file.sha256.hexdigest(), opened.tell(), len(rows))
 
 
-def write_parquet(rows: pl.DataFrame, path: Path) -> None:
+@dataclass
+class _HashedFile:
+    """A file that hashes what is written to it, and keeps the system's error, of which Polars would give but words."""
+
+    file: BinaryIO
+    sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    failure: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        self.sha256.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_parquet(rows: pl.DataFrame, file: _HashedFile) -> None:
     """Write rows so that the same rows give the same bytes."""
     try:
         # a fixed row group size: the default depends on how the frame happens to be chunked
-        rows.rechunk().write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    except (pl.exceptions.ComputeError, OSError) as error:
-        raise _system_error(error) or error from None
-
-
-def _system_error(error: Exception) -> OSError | None:
-    """Return the system's error behind one of Polars, which hides its number and calls a full disk a broken file."""
-    code = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
+        rows.rechunk().write_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        file.flush()
+    except pl.exceptions.PolarsError as error:
+        raise file.failure or error from None
 
 
 def describe(root: Path, path: str, rows: int) -> Shard:
