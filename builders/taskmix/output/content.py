@@ -14,10 +14,10 @@ The hash of the content is the SHA-256 of all streams' names and hashes, sorted 
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -29,42 +29,53 @@ class ContentHash:
 
     _streams: "defaultdict[str, _Hash]" = field(default_factory=lambda: defaultdict(hashlib.sha256))
 
-    def update(self, rows: pl.DataFrame) -> None:
+    def update(self, rows: pa.Table) -> None:
         """Append rows of the columns that all pieces have."""
-        for column in rows.iter_columns():
-            self._add(column.name, column)
+        for name, column in zip(rows.column_names, rows.columns, strict=True):
+            for chunk in column.chunks:
+                self._add(name, chunk)
 
     def hexdigest(self) -> str:
         """Return the hash of all rows so far, in hex."""
         lines = (f"{name} {stream.hexdigest()}\n" for name, stream in sorted(self._streams.items()))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
-    def _add(self, name: str, column: pl.Series) -> None:
-        self._note(f"{name} present", column.is_not_null().cast(pl.UInt8))
-        values = column.drop_nulls() if column.null_count() else column
-        if values.dtype == pl.String:
-            self._note(f"{name} lengths", values.str.len_bytes().cast(pl.UInt32))
-            self._streams[name].update(_joined(values))
-        elif isinstance(values.dtype, pl.List):
-            lengths = values.list.len()
-            self._note(f"{name} lengths", lengths.cast(pl.UInt32))
-            self._add(f"{name}[]", values.filter(lengths > 0).explode())
-        elif isinstance(values.dtype, pl.Struct):
-            for field in values.struct.fields:
-                self._add(f"{name}.{field}", values.struct.field(field))
+    def _add(self, name: str, column: pa.Array) -> None:
+        self._note(f"{name} present", _present(column))
+        values = column.drop_null() if column.null_count else column
+        kind = values.type
+        if pa.types.is_large_string(kind):
+            bounds, content = _numbers(values, np.int64, 1), values.buffers()[2]
+            self._note(f"{name} lengths", np.diff(bounds).astype(np.uint32))
+            self._streams[name].update(memoryview(content or b"")[bounds[0] : bounds[-1]])
+        elif pa.types.is_large_list(kind):
+            self._note(f"{name} lengths", np.diff(_numbers(values, np.int64, 1)).astype(np.uint32))
+            self._add(f"{name}[]", values.flatten())
+        elif pa.types.is_struct(kind):
+            for index, inside in enumerate(values.flatten()):
+                self._add(f"{name}.{kind.field(index).name}", inside)
         else:
-            assert values.dtype.is_integer(), (name, values.dtype)
-            self._note(name, values)
+            assert pa.types.is_integer(kind), (name, kind)
+            self._note(name, _numbers(values, np.dtype(str(kind))))
 
-    def _note(self, stream: str, numbers: pl.Series) -> None:
-        found = numbers.to_numpy()
-        little_endian = np.ascontiguousarray(found, found.dtype.newbyteorder("<"))
-        self._streams[stream].update(little_endian.data)
+    def _note(self, stream: str, numbers: "np.typing.NDArray[np.generic]") -> None:
+        self._streams[stream].update(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).data)
 
 
-def _joined(texts: pl.Series) -> memoryview:
-    """Return the UTF-8 of texts, none of them null, one after the other."""
-    array = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    _, offsets, content = array.buffers()
-    bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
-    return memoryview(content or b"")[bounds[0] : bounds[-1]]
+def _numbers(array: pa.Array, dtype: "np.typing.DTypeLike", more: int = 0) -> "np.typing.NDArray[np.integer[Any]]":
+    """Return the numbers of an array's second buffer, which has `more` than the array has values.
+
+    Arrow's own way to NumPy imports pandas.
+    """
+    buffer = array.buffers()[1]
+    if buffer is None or not buffer.size:
+        return np.zeros(len(array) + more, dtype)
+    return np.frombuffer(buffer, dtype)[array.offset : array.offset + len(array) + more]
+
+
+def _present(array: pa.Array) -> "np.typing.NDArray[np.uint8]":
+    """Return 1 for every value and 0 for every null."""
+    if not array.null_count:
+        return np.ones(len(array), np.uint8)
+    bits = np.frombuffer(array.buffers()[0], np.uint8)
+    return np.unpackbits(bits, bitorder="little")[array.offset : array.offset + len(array)]

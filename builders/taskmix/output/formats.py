@@ -109,18 +109,22 @@ def narrow(examples: pl.DataFrame, form: str, number: int, key: int, shuffle_key
     return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with all columns of a mixture in their order; `table` has the origins by number."""
+def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Table:
+    """Return rows with all columns of a mixture in their order; `table` has the origins by number.
+
+    As Arrow, whose texts lie one after the other: those of a shuffled frame lie anywhere.
+    """
     common = table[rows[ORIGIN]]
     draws = (hashing.draws(pl.col(key), pl.col(SOURCE_ROW)).alias(key) for key in _KEYS)
     hashes = common.with_columns(rows[SOURCE_ROW]).select(draws)
-    return rows.select(
+    wide = rows.select(
         pl.all().exclude(*ALTERNATIVES, SOURCE_ROW, ORIGIN, ORDER),
         _hex(*hashes).alias("id"),
         *common.select(_IN_COMMON),
         SOURCE_ROW,
         *(_alternative(name, rows) for name in ALTERNATIVES),
     )
+    return wide.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _alternative(name: str, rows: pl.DataFrame) -> pl.Expr:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 import polars as pl
+import pyarrow as pa
 
 from taskmix import hashing
 from taskmix.output.content import ContentHash
@@ -47,7 +48,7 @@ def shard_count(rows: int) -> int:
 
 
 def write_shards(
-    shards: Iterable[pl.DataFrame], count: int, split: str, root: Path, written: Callable[[int], None]
+    shards: Iterable[pa.Table], count: int, split: str, root: Path, written: Callable[[int], None]
 ) -> WrittenSplit:
     """Write each shard as `data/SPLIT-0000I-of-0000N.parquet` below `root`, and report its rows.
 
@@ -78,7 +79,7 @@ def write_shards(
     return WrittenSplit(tuple(found), content.hexdigest())
 
 
-def _write(rows: pl.DataFrame, root: Path, path: str) -> Shard:
+def _write(rows: pa.Table, root: Path, path: str) -> Shard:
     with (root / path).open("wb") as opened:
         file = _HashedFile(opened)
         write_parquet(rows, file)
@@ -105,11 +106,12 @@ class _HashedFile:
         self.file.flush()
 
 
-def write_parquet(rows: pl.DataFrame, file: _HashedFile) -> None:
+def write_parquet(rows: pa.Table, file: _HashedFile) -> None:
     """Write rows so that the same rows give the same bytes."""
     try:
         # a fixed row group size: the default depends on how the frame happens to be chunked
-        rows.rechunk().write_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        frame = pl.DataFrame(rows).rechunk()
+        frame.write_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
         file.flush()
     except pl.exceptions.PolarsError as error:
         raise file.failure or error from None
