@@ -11,27 +11,20 @@ neither Polars nor taskmix: on Linux the peak memory of a process starts at that
 
 import argparse
 import json
-import multiprocessing
-import os
-import platform
-import resource
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
-from time import perf_counter, process_time
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
-from unittest import mock
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from measuring import ROOT, Build, Copy, apart, copy_once, machine, measure_build, timed
 
 if TYPE_CHECKING:
     from taskmix.catalog.loading import Catalog
-    from taskmix.output.shards import Buckets, WrittenSplit
 
-ROOT = Path(__file__).parent.parent
 CATALOG = ROOT / "tests/catalogs/everything.yaml"
 MIXTURE = "everything"
 TASK = "dbpedia_14"
@@ -44,39 +37,7 @@ TEMPLATES = """\
     Which of these is it: {{ choices | join(", ") }}?
   output: "{{ choices[label] }}"
 """
-COPIES = 3
 ROUNDS = 5
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Build:
-    """One build. `phases` are its seconds by phase; `starting` are those of imports and catalog, before it."""
-
-    cap: int
-    rows_read: int
-    rows: int
-    starting: float
-    phases: Mapping[str, float]
-    cpu_seconds: float
-    peak_bytes: int
-    written_bytes: int
-
-    @property
-    def seconds(self) -> float:
-        """Return the seconds of all phases."""
-        return sum(self.phases.values())
-
-
-@dataclass(frozen=True)
-class Copy:
-    """The least of a few copies of a mixture by Polars."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -91,8 +52,9 @@ class Rendering:
 
 @dataclass(frozen=True)
 class Size:
-    """All builds at one cap, each with the copy that was made right after it."""
+    """All builds at one cap, each with the copy that was made right after it. Without a cap, the catalog's own."""
 
+    cap: int | None = None
     builds: list[Build] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
 
@@ -102,77 +64,22 @@ class Size:
         return f"{statistics.median(builds) / statistics.median(copies):.1f} ({min(builds) / min(copies):.1f})"
 
 
-def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function in a new process."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *args, **kwargs).result()
-
-
-def peak_bytes() -> int:
-    """Return the most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def capped(catalog: "Catalog", cap: int | None) -> tuple[int, "Catalog"]:
-    """Return a catalog whose mixture has another cap, and the cap; with none given, its own."""
+def capped(catalog: "Catalog", cap: int | None) -> "Catalog":
+    """Return a catalog whose mixture has another cap; with none given, its own."""
     _, spec = catalog.mixture(MIXTURE)
-    chosen = cap or spec.sampling.cap
-    assert chosen is not None, spec
-    sampling = spec.sampling.model_copy(update={"cap": chosen})
-    return chosen, replace(catalog, mixtures={MIXTURE: spec.model_copy(update={"sampling": sampling})})
+    sampling = spec.sampling.model_copy(update={"cap": cap or spec.sampling.cap})
+    return replace(catalog, mixtures={MIXTURE: spec.model_copy(update={"sampling": sampling})})
 
 
 def build_once(data: Path, cap: int | None, out: Path) -> Build:
     """Build the mixture into a folder, with the catalog's cap if none is given."""
     began = perf_counter()
     import taskmix
-    from taskmix.building import Reporters, build
-    from taskmix.output.shards import Buckets
 
-    cap, catalog = capped(taskmix.load_catalog(CATALOG), cap)
-    read: list[int] = []
-    planned: list[float] = []
-    writes: list[tuple[float, float]] = []
-    write_shards = Buckets.write_shards
-
-    def noted(buckets: "Buckets", root: Path) -> "WrittenSplit":
-        started = perf_counter()
-        written = write_shards(buckets, root)
-        writes.append((started, perf_counter()))
-        return written
-
-    reporters = Reporters(read=lambda _, rows: read.append(rows), start=lambda _: planned.append(perf_counter()))
-    started, cpu = perf_counter(), process_time()
-    with mock.patch.object(Buckets, "write_shards", noted):
-        built = build(MIXTURE, catalog=catalog, out=out, mirror=data, reporters=reporters)
-    ended, cpu = perf_counter(), process_time() - cpu
-    write = sum(end - start for start, end in writes)
-    phases = {
-        "plan": planned[0] - started,
-        "render": writes[-1][1] - planned[0] - write,
-        "write": write,
-        "finish": ended - writes[-1][1],
-    }
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    return Build(cap, sum(read), built.rows, started - began, phases, cpu, peak_bytes(), size)
-
-
-def copy_once(mixture: Path, to: Path) -> Copy:
-    """Let Polars copy every split of a mixture from Parquet to Parquet, a few times, and keep the fastest."""
-    import polars as pl
-
-    from taskmix.output.shards import ROW_GROUP_ROWS
-
-    splits = sorted({file.name.split("-")[0] for file in (mixture / "data").iterdir()})
-    found = []
-    for _ in range(COPIES):
-        started, cpu = perf_counter(), process_time()
-        for split in splits:
-            pl.scan_parquet(mixture / "data" / f"{split}-*.parquet").sink_parquet(
-                to / f"{split}.parquet", compression="zstd", row_group_size=ROW_GROUP_ROWS
-            )
-        found.append((perf_counter() - started, process_time() - cpu))
-    return Copy(*min(found), peak_bytes())
+    catalog = capped(taskmix.load_catalog(CATALOG), cap)
+    return measure_build(
+        lambda reporters: taskmix.build(MIXTURE, catalog=catalog, out=out, mirror=data, reporters=reporters), began
+    )
 
 
 def render_once(data: Path, folder: Path) -> Rendering:
@@ -184,9 +91,9 @@ def render_once(data: Path, folder: Path) -> Rendering:
     from taskmix import hashing
     from taskmix.frames import DRAW, SOURCE_ROW
     from taskmix.mixing.examples import prompt
+    from taskmix.rendering import render
     from taskmix.tasks.opening import open_task
     from taskmix.templates.files import read_templates
-    from taskmix.templates.render import render
     from taskmix.templates.rowwise import Workers
 
     file = folder / "templates.yaml"
@@ -205,7 +112,7 @@ def render_once(data: Path, folder: Path) -> Rendering:
         return pl.DataFrame(found, schema=["prompt", "output"], orient="row")
 
     def by_taskmix() -> pl.DataFrame:
-        return render(rows, template, TASK, None, workers).select(prompt(template), "output")
+        return render(rows, template, TASK, None, workers).rows.select(prompt(template), "output")
 
     def by_polars() -> pl.DataFrame:
         asked = "{}\n{}\n\nWhich of these is it: {}?\n\n"
@@ -223,12 +130,6 @@ def render_once(data: Path, folder: Path) -> Rendering:
     return Rendering(len(rows), len(rows) / jinja, len(rows) / engine, len(rows) / expression)
 
 
-def timed(action: Callable[[], T]) -> tuple[T, float]:
-    """Return what a function gives, and its seconds."""
-    started = perf_counter()
-    return action(), perf_counter() - started
-
-
 def middle_and_least(values: Sequence[float], form: str) -> str:
     """Return the median and the least of some figures, as text."""
     return f"{statistics.median(values):{form}} ({min(values):{form}})"
@@ -237,7 +138,7 @@ def middle_and_least(values: Sequence[float], form: str) -> str:
 def table(sizes: Sequence[Size]) -> str:
     """Return the figures as a Markdown table with one column a cap: medians, and the least in brackets."""
     columns = [column(size) for size in sizes]
-    heads = ["", *(f"cap {size.builds[0].cap:,}" for size in sizes)]
+    heads = ["", *(f"cap {size.cap:,}" if size.cap else "the catalog's cap" for size in sizes)]
     body = [[name, *(each[name] for each in columns)] for name in columns[0]]
     rows = [heads, ["---", *("---:" for _ in sizes)], *body]
     widths = [max(len(row[index]) for row in rows) for index in range(len(heads))]
@@ -282,26 +183,20 @@ def summary(sizes: Sequence[Size], renderings: Sequence[Rendering]) -> str:
     for size in sizes:
         first, least = size.builds[0], min(each.seconds for each in size.builds)
         lines.append(
-            f"cap {first.cap:,}: Jinja alone would take {first.rows / jinja:.1f} s for so many rows, "
+            f"{first.rows:,} rows: Jinja alone would take {first.rows / jinja:.1f} s for so many rows, "
             f"{first.rows / jinja / least:.0%} of the fastest build"
         )
     return "\n".join(lines)
 
 
-def machine() -> dict[str, object]:
-    """Return what the figures depend on besides the code."""
-    versions = {name: metadata.version(name) for name in ("taskmix", "polars", "pyarrow", "jinja2")}
-    return {"cores": os.cpu_count(), "load": os.getloadavg(), "python": platform.python_version(), **versions}
-
-
 def measure(data: Path, cap: int, repeat: int) -> tuple[list[Size], list[Rendering]]:
     """Take every measurement `repeat` times, in turns, so that a busy spell of the machine meets all of them."""
-    sizes, renderings = [Size(), Size()], []
+    sizes, renderings = [Size(), Size(cap)], []
     for turn in range(repeat):
-        for size, chosen in zip(sizes, (None, cap), strict=True):
+        for size in sizes:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                size.builds.append(apart(build_once, data, chosen, folder / "mixture"))
+                size.builds.append(apart(build_once, data, size.cap, folder / "mixture"))
                 size.copies.append(apart(copy_once, folder / "mixture", folder))
         with tempfile.TemporaryDirectory() as name:
             renderings.append(apart(render_once, data, Path(name)))

@@ -10,8 +10,9 @@ import taskmix
 from taskmix.catalog.loading import load_catalog
 from taskmix.errors import CatalogError
 from taskmix.mixing.plan import Plan, make_plan
+from taskmix.rendering import render
 from taskmix.templates.files import read_templates
-from taskmix.templates.render import Alternatives, render
+from taskmix.templates.rows import Alternatives
 from tests.workers import WORKERS
 
 Project = Callable[..., Path]
@@ -218,7 +219,7 @@ def rendered(folder: Path, template: str, **columns: list[object]) -> pl.DataFra
     file = folder / "t.yaml"
     file.write_text(template)
     frame = pl.DataFrame(columns).with_row_index("source_row").with_columns(draw=pl.lit(0, pl.UInt64))
-    return render(frame, read_templates(file)[0], "a", Alternatives(True, ("answer", "answers")), WORKERS)
+    return render(frame, read_templates(file)[0], "a", Alternatives(True, ("answer", "answers")), WORKERS).rows
 
 
 def test_choices_are_the_output_for_each_label_whatever_words_it_uses(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from taskmix.errors import CatalogError, RowError, TemplateError
 from taskmix.frames import DRAW, SOURCE_ROW
+from taskmix.rendering import render as render_frame
 from taskmix.sources.jsonrows import Place
 from taskmix.tasks.columns import evaluate
 from taskmix.templates.files import Template, read_templates
 from taskmix.templates.parts import Expression, Part
-from taskmix.templates.render import render as render_frame
 from tests.workers import WORKERS
 
 ROW: Mapping[str, Any] = {
@@ -638,7 +638,7 @@ def test_a_change_in_one_part_is_not_seen_by_later_parts_or_rows(tmp_path: Path,
     text = f"- name: a\n  instruction: |-\n    {change}x\n  input: |-\n    {change}x\n  output: |-\n    {shown}\n"
     rows = frame(words=[["a", "b"]] * 2, row=[{"k": "v", "inner": ["i"]}] * 2)
 
-    found = render_frame(rows, template(tmp_path, text), "t", None, WORKERS)
+    found = render_frame(rows, template(tmp_path, text), "t", None, WORKERS).rows
 
     assert found["instruction"].to_list() == found["input"].to_list() == ["x", "x"]
     assert found["output"].to_list() == ["abvi", "abvi"]
@@ -663,7 +663,7 @@ def test_choices_of_a_template_are_its_own_for_each_row(tmp_path: Path) -> None:
         '  output: "{{ choices | join }}"\n  choices: [a, b]\n'
     )
 
-    found = render_frame(frame(label=[0, 1]), template(tmp_path, text), "t", None, WORKERS)
+    found = render_frame(frame(label=[0, 1]), template(tmp_path, text), "t", None, WORKERS).rows
 
     assert found["instruction"].to_list() == ["abx", "abx"]
     assert found["output"].to_list() == ["ab", "ab"]
@@ -683,7 +683,7 @@ def test_a_column_named_like_a_function_reaches_its_template(tmp_path: Path) -> 
         frame(zip=["90210"], dict=[{"k": "v"}], range=[7]), template(tmp_path, text), "t", None, WORKERS
     )
 
-    assert found.rows() == [("90210 v", "", "7")]
+    assert found.rows.rows() == [("90210 v", "", "7")]
 
 
 # -- lines
@@ -772,7 +772,7 @@ def test_every_part_has_the_line_of_its_own_text(tmp_path: Path, key: str, text:
     found = template(tmp_path, f"- name: a\n{text}")
 
     with pytest.raises(TemplateError, match="division") as caught:
-        render_frame(frame(text=["a", "b"]), found, "t", None, WORKERS)
+        render_frame(frame(text=["a", "b"]), found, "t", None, WORKERS).rows
 
     assert caught.value.where == f"{tmp_path}/t.yaml:{line}: task t, template a, row 0", key
 
@@ -781,7 +781,7 @@ def test_the_first_row_that_fails_is_named(tmp_path: Path) -> None:
     found = template(tmp_path, '- name: a\n  instruction: x\n  output: "{{ 6 / n }}"\n')
 
     with pytest.raises(TemplateError, match="row 2"):
-        render_frame(frame(n=[1, 2, 0, 0]), found, "t", None, WORKERS)
+        render_frame(frame(n=[1, 2, 0, 0]), found, "t", None, WORKERS).rows
 
 
 @pytest.mark.parametrize("output", ["{{ text }}", "{% if false %}x{% endif %}", "  \n"])
@@ -789,7 +789,7 @@ def test_an_empty_output_is_an_error(tmp_path: Path, output: str) -> None:
     found = template(tmp_path, f"- name: a\n  instruction: x\n  output: {json.dumps(output)}\n")
 
     with pytest.raises(TemplateError, match="the output is empty"):
-        render_frame(frame(text=[" "]), found, "t", None, WORKERS)
+        render_frame(frame(text=[" "]), found, "t", None, WORKERS).rows
 
 
 def test_hostile_text_in_a_message_is_shown_escaped() -> None:

@@ -21,10 +21,10 @@ from taskmix.catalog.loading import CatalogTask, load_catalog
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.kinds import KINDS
 from taskmix.kinds.token_classification import decode
+from taskmix.rendering import render
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, read_templates
-from taskmix.templates.render import render
 from tests.workers import WORKERS
 
 Row = dict[str, Any]
@@ -312,7 +312,7 @@ def assert_templates_render(task: Task, split: str, most: int | None = None) -> 
     rows = first_rows(task, split, most).with_columns(pl.col(SOURCE_ROW).alias(DRAW))
     too_many = "\n" * (MOST_NEWLINES[task.entry.spec.cluster] + 1)
     for template in task.templates:
-        rendered = render(rows, template, task.name, None, WORKERS).rows(named=True)
+        rendered = render(rows, template, task.name, None, WORKERS).rows.rows(named=True)
         for source_row, parts in zip(rows[SOURCE_ROW], rendered, strict=True):
             where = f"{task.name} {split} row {source_row}: {template.name}"
             assert parts["output"], where

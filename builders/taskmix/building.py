@@ -1,27 +1,39 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import polars as pl
+import pyarrow as pa
 
+from taskmix import hashing
 from taskmix.catalog.loading import Catalog, load_catalog
+from taskmix.compiler.templates import RowWise
 from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.folder import LOCK, check_target, replacing
-from taskmix.output.formats import format_examples
-from taskmix.output.shards import Buckets, WrittenSplit, sync
+from taskmix.output.formats import narrow, origins, widen
+from taskmix.output.shards import WrittenSplit, shard_count, sync, write_shards
+from taskmix.output.shuffle import MEMORY, Shuffle
 from taskmix.templates.rowwise import Workers
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PartSummary:
-    """What one task gave to one split. `share` is that of the split's rows; lengths are mean characters."""
+    """What one task gave to one split.
+
+    `share` is that of the split's rows; lengths are mean characters. `handed_back` counts the rows that compiled
+    templates left to Jinja, by template; `row_wise` says why Jinja rendered all rows of others.
+    """
 
     task: str
     cluster: str
@@ -31,6 +43,8 @@ class PartSummary:
     share: float
     prompt_chars: float
     completion_chars: float
+    handed_back: Mapping[str, int]
+    row_wise: Mapping[str, RowWise]
 
 
 @dataclass(frozen=True)
@@ -49,14 +63,15 @@ class Built:
 
 @dataclass(frozen=True)
 class Reporters:
-    """What is called while a build works: with the rows just read in planning, and those just rendered.
+    """What is called while a build works: with rows just read in planning, just rendered, just written.
 
-    `start` is called in between, with the number of examples to come.
+    `start` is called when the plan is made, with the number of examples to come.
     """
 
     read: Progress = no_progress
     start: Callable[[int], None] = lambda rows: None
     rendered: Progress = no_progress
+    written: Progress = no_progress
 
 
 def build(
@@ -68,6 +83,7 @@ def build(
     seed: int | None = None,
     limit: int | None = None,
     workers: int | None = None,
+    memory: int = MEMORY,
     reporters: Reporters | None = None,
 ) -> Built:
     """Build a mixture into a folder, all or nothing.
@@ -80,6 +96,7 @@ def build(
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
         workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it.
+        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result.
         reporters: what to call while it works.
 
     Raises:
@@ -93,7 +110,7 @@ def build(
         out = Path("mixtures") / catalog.mixture(mixture)[0]
     check_target(out)
     with Workers(workers) as pool:
-        return _build(catalog, mixture, out, mirror, seed, limit, pool, report)
+        return _build(catalog, mixture, out, mirror, seed, limit, memory, pool, report)
 
 
 def _build(
@@ -103,6 +120,7 @@ def _build(
     mirror: Path | None,
     seed: int | None,
     limit: int | None,
+    memory: int,
     workers: Workers,
     report: Reporters,
 ) -> Built:
@@ -111,40 +129,78 @@ def _build(
     with replacing(out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
-        spill = folder / ".buckets"
+        spill = folder / ".shuffle"
         spill.mkdir()
         for split in SPLITS:
             if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, spill, workers.count, report)
+                found, written[split] = _write_split(plan, split, folder, spill, workers.count, memory, report)
                 summaries += found
         spill.rmdir()
         _write(folder / "README.md", card.make_card(plan, written))
-        made = lock.make_lock(plan, written, folder / "README.md")
+        made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md")
         _write(folder / LOCK, lock.dump(made))
         sync(folder / "data")
     return Built(out, made, tuple(summaries))
 
 
+@dataclass
+class Tally:
+    """What is counted while a part is rendered: characters of prompts and completions, and what Jinja rendered."""
+
+    chars: Counter[str] = field(default_factory=Counter)
+    handed_back: Counter[str] = field(default_factory=Counter)
+    row_wise: dict[str, RowWise] = field(default_factory=dict)
+
+    def add(self, other: "Tally") -> None:
+        """Add what was counted of more rows."""
+        self.chars.update(other.chars)
+        self.handed_back.update(other.handed_back)
+        self.row_wise |= other.row_wise
+
+
 def _write_split(
-    plan: Plan, split: str, folder: Path, spill: Path, workers: int, report: Reporters
+    plan: Plan, split: str, folder: Path, spill: Path, workers: int, memory: int, report: Reporters
 ) -> tuple[list[PartSummary], WrittenSplit]:
     """Render, shuffle and write one split."""
-    buckets, total = Buckets(spill, split, plan.rows(split)), plan.rows(split)
-    summaries = []
-    for part in plan.parts_of(split):
-        chars: Counter[str] = Counter()
-        for examples in _run(_part_jobs(part, plan.seed), workers):
-            chars.update(lengths(examples).sum().row(0, named=True))
-            buckets.add(format_examples(examples, part, plan.spec.format, plan.seed))
-            report.rendered(part.task.name, len(examples))
-        summaries.append(_summary(part, total, chars))
-    for part in plan.parts_of(split):
+    parts, total = plan.parts_of(split), plan.rows(split)
+    shuffle, table = Shuffle(spill, shard_count(total), memory), pl.concat(map(origins, parts))
+    summaries, first = [], 0
+    for part in parts:
+        tally = Tally()
+        finish = partial(_finish, plan, part, table, first)
+        first += len(part.templates) or 1
+        for rows, found in _run((partial(finish, job) for job in _part_jobs(part, plan.seed)), workers):
+            shuffle.add(rows)
+            tally.add(found)
+            report.rendered(part.task.name, len(rows))
+        summaries.append(_summary(part, total, tally))
+    for part in parts:
         part.task.source.check_unchanged()
-    return summaries, buckets.write_shards(folder)
+    shards = (widen(rows, table) for rows in shuffle.sorted_shards())
+    return summaries, write_shards(shards, shuffle.shards, split, folder, partial(report.written, split))
 
 
-def _summary(part: Part, total: int, chars: Mapping[str, int]) -> PartSummary:
-    """Return what a part gave to a split of `total` rows; `chars` are the sums of its lengths."""
+def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pa.Table, Tally]:
+    """Run a job; return its rows as the shuffle takes them, and what is counted of them.
+
+    `first` is the number of the part's first origin in `table`.
+    """
+    found = job()
+    examples, number = found.rows, first + found.template
+    shuffle_key = hashing.key(plan.seed, "shuffle", part.split)
+    key = table["high"][number]
+    rows = narrow(examples, plan.spec.format, number, key, shuffle_key, evaluation=part.is_evaluation)
+    name = part.templates[found.template].name if part.templates else ""
+    tally = Tally(Counter(lengths(examples).sum().row(0, named=True)))
+    if found.handed_back:
+        tally.handed_back[name] = found.handed_back
+    if found.row_wise:
+        tally.row_wise[name] = found.row_wise
+    return rows, tally
+
+
+def _summary(part: Part, total: int, tally: Tally) -> PartSummary:
+    """Return what a part gave to a split of `total` rows."""
     rows = len(part.rows)
     return PartSummary(
         task=part.task.name,
@@ -153,8 +209,10 @@ def _summary(part: Part, total: int, chars: Mapping[str, int]) -> PartSummary:
         rows=rows,
         templates=len(part.templates),
         share=rows / total,
-        prompt_chars=chars["prompt"] / rows,
-        completion_chars=chars["completion"] / rows,
+        prompt_chars=tally.chars["prompt"] / rows,
+        completion_chars=tally.chars["completion"] / rows,
+        handed_back=dict(sorted(tally.handed_back.items())),
+        row_wise=dict(sorted(tally.row_wise.items())),
     )
 
 
@@ -162,10 +220,10 @@ def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
     return jobs(part.task, part.source, part.templates, part.rows, seed, evaluation=part.is_evaluation)
 
 
-def _run(pending: Iterator[Job], workers: int) -> Iterator[pl.DataFrame]:
+def _run(pending: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
     """Run jobs on threads, a few ahead, and yield their results in order."""
-    with ThreadPoolExecutor(workers) as pool:
-        running: deque[Future[pl.DataFrame]] = deque()
+    with ThreadPoolExecutor(max(workers, 2)) as pool:
+        running: deque[Future[T]] = deque()
         try:
             for job in pending:
                 running.append(pool.submit(job))
@@ -176,6 +234,17 @@ def _run(pending: Iterator[Job], workers: int) -> Iterator[pl.DataFrame]:
         finally:
             for future in running:
                 future.cancel()
+
+
+def _engines(parts: Iterable[PartSummary]) -> lock.Engines:
+    """Return, by split and task, which templates Jinja rendered and why, and how many rows were handed back to it."""
+    return {
+        (part.split, part.task): {
+            "row_wise": {name: f"{found.reason} (line {found.line})" for name, found in part.row_wise.items()},
+            "handed_back": dict(part.handed_back),
+        }
+        for part in parts
+    }
 
 
 def _write(path: Path, text: str) -> None:

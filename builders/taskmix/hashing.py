@@ -35,8 +35,8 @@ def draw(key: int, row: int) -> int:
     return x ^ (x >> 31)
 
 
-def draws(key: int, rows: "pl.Expr") -> "pl.Expr":
-    """Return the 64-bit draws (UInt64) of an expression of row numbers (UInt64).
+def draws(key: "int | pl.Expr", rows: "pl.Expr") -> "pl.Expr":
+    """Return the 64-bit draws (UInt64) of an expression of row numbers (UInt64), under one key or one a row (UInt64).
 
     Polars multiplies unsigned integers modulo 2**64, and has no shift: dividing by a power of two is one.
     """
@@ -44,7 +44,7 @@ def draws(key: int, rows: "pl.Expr") -> "pl.Expr":
     import polars as pl
 
     first, second = (pl.lit(m, dtype=pl.UInt64) for m in _MULTIPLIERS)
-    x = rows.cast(pl.UInt64) ^ pl.lit(key, dtype=pl.UInt64)
+    x = rows.cast(pl.UInt64) ^ (pl.lit(key, dtype=pl.UInt64) if isinstance(key, int) else key)
     x = (x ^ (x // (1 << 30))) * first
     x = (x ^ (x // (1 << 27))) * second
     return x ^ (x // (1 << 31))

@@ -81,7 +81,7 @@ def _task_previews(task: Task, template: str | None, rows: int, split: str | Non
 
 def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
     plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
-    values = pl.concat(task.rows(split, rows.select(SOURCE_ROW), template.names))
+    values = pl.concat(task.rows(split, rows[SOURCE_ROW], template.names))
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = values.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
     marks = task.workers.render(drawn, template, task.name, marked=True)

@@ -11,35 +11,57 @@ from dataclasses import dataclass
 import polars as pl
 
 from taskmix.compiler.templates import RowWise, Vectorised, compile_template
-from taskmix.frames import DRAW
 from taskmix.templates.files import Template
-from taskmix.templates.render import Alternatives
-from taskmix.templates.render import render as render_rows
+from taskmix.templates.rows import Alternatives
+from taskmix.templates.rowwise import Workers
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What was rendered; and how many of the rows were handed back to Jinja by a compiled template."""
+    """What was rendered of every row, in order.
+
+    `handed_back`: how many of the rows a compiled template left to Jinja. `row_wise`: why Jinja rendered all.
+    """
 
     rows: pl.DataFrame
-    handed_back: int
+    handed_back: int = 0
+    row_wise: RowWise | None = None
 
 
-def render(rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None = None) -> Rendered:
-    """Render a template on every row, in order."""
+def render(
+    rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None, workers: Workers
+) -> Rendered:
+    """Render a template on every row, in order.
+
+    Args:
+        rows: the template's variables, with `source_row` and `draw` (UInt64, from which `choice` follows).
+        template: what to render.
+        task: the task's name, for messages.
+        alternatives: also render the output for each label or accepted answer.
+        workers: the processes that run what Jinja has to.
+
+    Returns:
+        `instruction`, `input` and `output` (String), all null in a row that is dropped; with alternatives also
+        `choices` (the output for each label, or null), `answer` (the label, or null) and `references` (the output
+        for each accepted answer).
+
+    Raises:
+        TemplateError: the template fails on a row, takes more than the limits allow, or makes an empty output that
+            it does not drop; with file, line, task and row.
+    """
     compiled = compiled_for(template, rows.schema, alternatives)
     if isinstance(compiled, RowWise):
-        return Rendered(render_rows(rows, template, task, alternatives), 0)
+        return Rendered(workers.render(rows, template, task, alternatives), row_wise=compiled)
     done = compiled.run(rows)
     settled = done["known"] & _full(done, template)
+    kept = _dropping(done.drop("known"), template)
     if settled.all():
-        return Rendered(_dropping(done.drop("known"), template), 0)
-    rest = render_rows(rows.filter(~settled), template, task, alternatives)
-    order = pl.concat([settled.arg_true(), (~settled).arg_true()]).arg_sort()
-    whole = pl.concat(
-        [_dropping(done.filter(settled).drop("known"), template), rest.select(done.drop("known").columns)]
-    )
-    return Rendered(whole[order], len(rest))
+        return Rendered(kept)
+    rest = workers.render(rows.filter(~settled), template, task, alternatives).select(kept.columns)
+    # each row's place: among the settled ones, or after them
+    last = settled.sum()
+    place = pl.select(pl.when(settled).then(settled.cum_sum() - 1).otherwise(last + (~settled).cum_sum() - 1))
+    return Rendered(pl.concat([kept.filter(settled), rest])[place.to_series()], len(rest))
 
 
 def _full(done: pl.DataFrame, template: Template) -> pl.Series:
@@ -85,6 +107,3 @@ def _compiled(
     keyed: _Keyed, schema: tuple[tuple[str, pl.DataType], ...], alternatives: Alternatives | None
 ) -> Vectorised | RowWise:
     return compile_template(keyed.template, dict(schema), alternatives)
-
-
-__all__ = ["DRAW", "Rendered", "compiled_for", "render"]

@@ -28,7 +28,8 @@ from taskmix.compiler.values import (
 from taskmix.templates import sandbox
 from taskmix.templates.files import Template
 from taskmix.templates.parts import Expression, Part, SplitText
-from taskmix.templates.render import ALTERNATIVES, RENDERED, Alternatives
+from taskmix.templates.rows import Alternatives
+from taskmix.templates.rowwise import ALTERNATIVES, RENDERED
 
 Schema = Mapping[str, pl.DataType]
 _PARTS = ("instruction", "input", "output")

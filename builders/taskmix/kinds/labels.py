@@ -1,5 +1,6 @@
 """The labels of a task: words in order, and which value of the source means which."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ import polars as pl
 from taskmix.errors import CatalogError
 from taskmix.text import quoted
 
+_ID = re.compile(r"0|-?[1-9]\d{0,17}", re.ASCII)
+_BELOW_64_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 LabelsSpec = Sequence[str] | Mapping[str | bool | int, str]
 
 
@@ -21,7 +24,13 @@ class Labels:
     def indices(self, series: pl.Series) -> pl.Series:
         """Return the label index (Int64) of each value, or of each item of each list; null where it is none."""
         item = pl.element() if isinstance(series.dtype, pl.List) else pl.col(series.name)
-        index = item.cast(pl.String).replace_strict(dict(self.index), default=None, return_dtype=pl.Int64)
+        inner = series.dtype.inner if isinstance(series.dtype, pl.List) else series.dtype
+        ids = {int(value): position for value, position in self.index.items() if _ID.fullmatch(value)}
+        if inner in _BELOW_64_BITS and ids:
+            # several times as fast as by their texts
+            index = item.cast(pl.Int64).replace_strict(ids, default=None, return_dtype=pl.Int64)
+        else:
+            index = item.cast(pl.String).replace_strict(dict(self.index), default=None, return_dtype=pl.Int64)
         found = pl.col(series.name).list.eval(index) if isinstance(series.dtype, pl.List) else index
         return series.to_frame().select(found).to_series()
 

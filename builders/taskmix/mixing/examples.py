@@ -1,18 +1,37 @@
 """From planned rows to rendered examples, a bounded number at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
 from taskmix import hashing
-from taskmix.frames import DRAW, SOURCE_ROW
+from taskmix.compiler.templates import RowWise
+from taskmix.frames import DRAW, SOURCE_ROW, span
+from taskmix.rendering import render
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
-from taskmix.templates.render import ALTERNATIVES, Alternatives, render
+from taskmix.templates.rows import Alternatives
 
 Progress = Callable[[str, int], None]
-Job = Callable[[], pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rendered examples of one template of a task (its index), and how: see `rendering.Rendered`.
+
+    `rows` has `source_row`, `template`, `prompt`, `instruction`, `input`, `output`, `ending`, and in evaluation
+    `choices`, `answer`, `references`. Conversations have `messages` instead of the texts.
+    """
+
+    rows: pl.DataFrame
+    template: int = 0
+    handed_back: int = 0
+    row_wise: RowWise | None = None
+
+
+Job = Callable[[], Examples]
 
 
 def no_progress(task: str, rows: int) -> None:
@@ -30,24 +49,23 @@ def jobs(
 ) -> Iterator[Job]:
     """Yield the work of rendering planned rows, cut into pieces that do not depend on each other.
 
-    Each gives a frame with `source_row`, `template` (index), `template_name`, `style`, `prompt`, `instruction`,
-    `input`, `output`, and in evaluation `choices`, `answer`, `references` (null otherwise). Conversations give
-    `messages` instead of the texts.
+    `rows` has `source_row` (ascending) and `template` (index). Each job gives the examples of one template.
     """
     names = frozenset().union(*(template.names for template in templates))
     if evaluation:
         names |= {"label", "choices", *(task.kind.answer or ())} & task.kind.names
     if task.kind.name == "conversation":
         names |= {"messages"}
-    wanted = rows.select(SOURCE_ROW).unique().sort(SOURCE_ROW)
-    for batch in task.rows(split, wanted, names):
-        chosen = batch.join(rows, on=SOURCE_ROW, how="inner", maintain_order="left_right")
+    for frame in task.rows(split, rows[SOURCE_ROW].unique(maintain_order=True), names):
+        planned = rows[span(rows[SOURCE_ROW], frame[SOURCE_ROW][0], frame[SOURCE_ROW][-1] + 1)]
         if not templates:
-            yield partial(_conversations, chosen)
+            yield partial(_conversations, frame)
+        # both are in the order of the source's rows, and the frame has each of them once
+        position = planned[SOURCE_ROW].rle_id()
         for index, template in enumerate(templates):
-            mine = chosen.filter(pl.col("template") == index)
-            if len(mine):
-                yield partial(_render, task, split, template, mine, seed, evaluation=evaluation)
+            chosen = frame[position.filter(planned["template"] == index)]
+            if len(chosen):
+                yield partial(_render, task, split, template, index, chosen, seed, evaluation=evaluation)
 
 
 def examples(
@@ -61,27 +79,24 @@ def examples(
 ) -> Iterator[pl.DataFrame]:
     """Yield what the jobs give, one after the other."""
     for job in jobs(task, split, templates, rows, seed, evaluation=evaluation):
-        yield job()
+        yield job().rows
 
 
 def _render(
-    task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int, *, evaluation: bool
-) -> pl.DataFrame:
+    task: Task, split: Split, template: Template, index: int, rows: pl.DataFrame, seed: int, *, evaluation: bool
+) -> Examples:
     """Render one template on rows of one task."""
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
     rule = Alternatives(task.kind.labelled == "label" and not task.view.multi_label, task.kind.answer)
     rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers)
-    if not evaluation:
-        rendered = rendered.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in ALTERNATIVES.items())
-    return rendered.with_columns(
+    whole = rendered.rows.with_columns(
         rows[SOURCE_ROW],
-        rows["template"],
-        pl.lit(template.name).alias("template_name"),
-        pl.lit(template.style).alias("style"),
+        pl.lit(index, pl.UInt32).alias("template"),
         prompt(template),
         pl.lit(template.ending).alias("ending"),
     )
+    return Examples(whole, index, rendered.handed_back, rendered.row_wise)
 
 
 def prompt(template: Template) -> pl.Expr:
@@ -103,13 +118,6 @@ def lengths(examples: pl.DataFrame) -> pl.DataFrame:
     return examples.select((chars.sum() - chars.last()).alias("prompt"), chars.last().alias("completion"))
 
 
-def _conversations(rows: pl.DataFrame) -> pl.DataFrame:
+def _conversations(rows: pl.DataFrame) -> Examples:
     """Return conversations as examples: nothing is rendered."""
-    return rows.select(
-        pl.col("messages"),
-        *(pl.lit(None, dtype).alias(name) for name, dtype in ALTERNATIVES.items()),
-        pl.col(SOURCE_ROW),
-        pl.col("template"),
-        pl.lit("conversation").alias("template_name"),
-        pl.lit("zero-shot").alias("style"),
-    )
+    return Examples(rows.select("messages", SOURCE_ROW, pl.lit(0, pl.UInt32).alias("template")))

@@ -4,13 +4,19 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from taskmix import hashing
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.plan import Part
+from taskmix.output.shuffle import ORDER, ORIGIN
+from taskmix.templates.rowwise import ALTERNATIVES
 
 ID_HEX = 24
-ORDER = "order"
+_KEYS = ("high", "low")
+_IN_COMMON = ("task", "cluster", "template", "style", "source_split")
+_DIGITS = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
+"""The two digits of each byte."""
 _MESSAGE = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 _TURN = pl.List(pl.Struct({"from": pl.String, "value": pl.String}))
 _SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
@@ -71,42 +77,63 @@ FORMATS: Mapping[str, Callable[[pl.DataFrame], list[pl.Expr]]] = {
 }
 
 
-def format_examples(examples: pl.DataFrame, part: Part, form: str, seed: int) -> pl.DataFrame:
-    """Bring rendered examples of a part to the columns of a mixture, with `order`: their place in the shuffle."""
-    high, low = _id_halves(examples, part)
-    ids = _hex(high, low)
-    shuffle = hashing.draws(hashing.key(seed, "shuffle", part.split), pl.col("high"))
-    return examples.with_columns(high.alias("high")).select(
-        *FORMATS[form](examples),
-        ids.alias("id"),
-        pl.lit(part.task.name).alias("task"),
-        pl.lit(part.task.entry.spec.cluster).alias("cluster"),
-        pl.col("template_name").alias("template"),
-        pl.col("style"),
-        pl.lit(part.source.source_split).alias("source_split"),
-        pl.col(SOURCE_ROW),
-        pl.col("choices"),
-        pl.col("answer"),
-        pl.col("references"),
-        shuffle.alias(ORDER),
-    )
+def origins(part: Part) -> pl.DataFrame:
+    """Return what the examples of each of a part's templates have in common, and the keys of their ids.
 
-
-def _id_halves(examples: pl.DataFrame, part: Part) -> tuple[pl.Series, pl.Series]:
-    """Return two 64-bit hashes of (task, split, source row, template, style, pass) for every example.
-
-    For one template of one task the first alone tells all rows apart: it is a bijection of the row number.
+    An id is two hashes of the source row. Under `high` alone no two examples of one origin have the same: it is a
+    bijection of the row's number.
     """
-    style, template = examples["style"][0], examples["template_name"][0]
-    assert (examples["template_name"] == template).all(), "examples of several templates"
-    named = ("id", part.task.name, part.source.source_split, template, style, 0)
-    keys = [hashing.key(*named, half) for half in ("high", "low")]
-    frame = examples.select(hashing.draws(key, pl.col(SOURCE_ROW)).alias(str(i)) for i, key in enumerate(keys))
-    return frame["0"], frame["1"]
+    named = [(template.name, template.style) for template in part.templates] or [("conversation", "zero-shot")]
+    task, cluster, split = part.task.name, part.task.entry.spec.cluster, part.source.source_split
+    rows = []
+    for template, style in named:
+        keys = [hashing.key("id", task, split, template, style, 0, half) for half in _KEYS]
+        rows.append((task, cluster, template, style, split, *keys))
+    return pl.DataFrame(rows, {**dict.fromkeys(_IN_COMMON, pl.String), **dict.fromkeys(_KEYS, pl.UInt64)}, orient="row")
+
+
+def narrow(examples: pl.DataFrame, form: str, number: int, key: int, shuffle_key: int, *, evaluation: bool) -> pa.Table:
+    """Return rendered examples of one origin in a format, with what `widen` and the shuffle need.
+
+    `number` is that of the origin, `key` its key `high`.
+    """
+    high = hashing.draws(key, pl.col(SOURCE_ROW))
+    rows = examples.select(
+        *FORMATS[form](examples),
+        *(_alternative(name, examples) for name in ALTERNATIVES if evaluation),
+        SOURCE_ROW,
+        pl.lit(number, pl.UInt32).alias(ORIGIN),
+        hashing.draws(shuffle_key, high).alias(ORDER),
+    )
+    # in buffers of their own: a frame may share those of the batch that it was made from
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Table:
+    """Return rows with all columns of a mixture in their order; `table` has the origins by number.
+
+    As Arrow, whose texts lie one after the other: those of a shuffled frame lie anywhere.
+    """
+    common = table[rows[ORIGIN]]
+    draws = (hashing.draws(pl.col(key), pl.col(SOURCE_ROW)).alias(key) for key in _KEYS)
+    hashes = common.with_columns(rows[SOURCE_ROW]).select(draws)
+    wide = rows.select(
+        pl.all().exclude(*ALTERNATIVES, SOURCE_ROW, ORIGIN, ORDER),
+        _hex(*hashes).alias("id"),
+        *common.select(_IN_COMMON),
+        SOURCE_ROW,
+        *(_alternative(name, rows) for name in ALTERNATIVES),
+    )
+    return wide.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _alternative(name: str, rows: pl.DataFrame) -> pl.Expr:
+    return pl.col(name) if name in rows.columns else pl.lit(None, ALTERNATIVES[name]).alias(name)
 
 
 def _hex(high: pl.Series, low: pl.Series) -> pl.Series:
     """Return 96 bits of two UInt64 series as hexadecimal text."""
     both = np.column_stack([high.to_numpy(), low.to_numpy()]).astype(">u8")
-    digits = both.tobytes().hex()
-    return pl.Series([digits[at : at + ID_HEX] for at in range(0, len(digits), 32)], dtype=pl.String)
+    digits = _DIGITS[both.view(np.uint8)[:, : ID_HEX // 2]]
+    offsets = np.arange(0, digits.nbytes + 1, ID_HEX, dtype=np.int64)
+    return pl.Series(pa.LargeStringArray.from_buffers(len(high), pa.py_buffer(offsets), pa.py_buffer(digits)))

@@ -17,10 +17,14 @@ from taskmix.tasks.task import Task
 VERSION = 1
 LIBRARIES = ("jinja2", "polars", "taskmix")
 Json = dict[str, Any]
+Engines = Mapping[tuple[str, str], Json]
 
 
-def make_lock(plan: Plan, written: Written, card: Path) -> Json:
-    """Return the lock of a mixture whose files are written; `card` is its README.md."""
+def make_lock(plan: Plan, written: Written, engines: Engines, card: Path) -> Json:
+    """Return the lock of a mixture whose files are written; `card` is its README.md.
+
+    `engines` says, by split and task, what Jinja rendered row by row.
+    """
     tasks = {part.task.name: part.task for part in plan.parts}
     lock: Json = {
         "lock_version": VERSION,
@@ -32,7 +36,7 @@ def make_lock(plan: Plan, written: Written, card: Path) -> Json:
         "tasks": {name: _task(task) for name, task in sorted(tasks.items())},
         "holdout": {"heldout": list(plan.heldout), "excluded": dict(plan.excluded)},
         "refused": dict(plan.refused),
-        "plan": [_part(part) for part in plan.parts],
+        "plan": [_part(part) | engines[part.split, part.task.name] for part in plan.parts],
         "splits": {
             name: {"rows": split.rows, "content_sha256": split.content_sha256} for name, split in written.items()
         },

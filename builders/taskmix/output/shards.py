@@ -1,24 +1,22 @@
-"""Shuffling without holding a split in memory: buckets on disk by the shuffle hash, each sorted into a shard.
-
-A shard is a pure function of the plan: which rows it holds follows from their hashes, and their order too.
-"""
+"""Writing a split's shuffled rows as Parquet files, with the hashes of the files and of the rows' content."""
 
 import hashlib
 import os
-import re
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import polars as pl
 import pyarrow as pa
 
 from taskmix import hashing
-from taskmix.output.formats import ORDER
+from taskmix.output.content import ContentHash
 
 ROWS_PER_SHARD = 250_000
 ROW_GROUP_ROWS = 10_000
-_HASHES = 2**64
 
 
 @dataclass(frozen=True)
@@ -44,77 +42,79 @@ class WrittenSplit:
         return sum(shard.rows for shard in self.shards)
 
 
-@dataclass
-class Buckets:
-    """Receives a split's examples in any order; `write_shards` writes them in shuffled order.
+def shard_count(rows: int) -> int:
+    """Return into how many shards a split of so many rows is cut."""
+    return max(1, -(-rows // ROWS_PER_SHARD))
 
-    `folder` holds temporary files; `rows` is how many examples will come.
+
+def write_shards(
+    shards: Iterable[pa.Table], count: int, split: str, root: Path, written: Callable[[int], None]
+) -> WrittenSplit:
+    """Write each shard as `data/SPLIT-0000I-of-0000N.parquet` below `root`, and report its rows.
+
+    While one is written, the next is made ready and both are hashed.
     """
+    (root / "data").mkdir(exist_ok=True)
+    content, found = ContentHash(), list[Shard]()
+    with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(1) as hashing_rows:
+        pending: deque[tuple[Future[Shard], Future[None]]] = deque()
 
-    folder: Path
-    split: str
-    rows: int
-    _writers: dict[int, pa.RecordBatchStreamWriter] = field(default_factory=dict)
+        def finish() -> None:
+            file, hashed = pending.popleft()
+            shard = file.result()
+            hashed.result()
+            sync(root / shard.path)
+            written(shard.rows)
+            found.append(shard)
 
-    @property
-    def count(self) -> int:
-        """Return the number of buckets, which is that of shards."""
-        return max(1, -(-self.rows // ROWS_PER_SHARD))
-
-    def add(self, examples: pl.DataFrame) -> None:
-        """Append examples (with `order`) to the buckets that their hashes name."""
-        if self.count == 1:
-            self._append(0, examples)
-            return
-        width = -(-_HASHES // self.count)
-        numbered = examples.with_columns(bucket=pl.col(ORDER) // pl.lit(width, dtype=pl.UInt64))
-        for (bucket,), rows in numbered.partition_by("bucket", as_dict=True, include_key=False).items():
-            self._append(int(bucket), rows)
-
-    def write_shards(self, root: Path) -> WrittenSplit:
-        """Sort every bucket and write it as `data/SPLIT-0000I-of-0000N.parquet` below `root`."""
-        for writer in self._writers.values():
-            writer.close()
-        content, shards = hashlib.sha256(), []
-        (root / "data").mkdir(exist_ok=True)
-        for index in range(self.count):
-            path = f"data/{self.split}-{index:05}-of-{self.count:05}.parquet"
-            if index not in self._writers:
-                # every shard has rows: a few hundred thousand hashes leave no band of them empty
-                raise AssertionError((self.split, index, self.rows))
-            rows = pl.read_ipc_stream(self._file(index)).sort(ORDER, "id").drop(ORDER)
-            self._file(index).unlink()
-            write_parquet(rows, root / path)
-            for part in rows.iter_slices(ROW_GROUP_ROWS):
-                content.update("\n".join(part.select(pl.struct(pl.all()).struct.json_encode()).to_series()).encode())
-                content.update(b"\n")
-            shards.append(describe(root, path, len(rows)))
-        return WrittenSplit(tuple(shards), content.hexdigest())
-
-    def _append(self, bucket: int, rows: pl.DataFrame) -> None:
-        table = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-        if bucket not in self._writers:
-            self._writers[bucket] = pa.ipc.new_stream(str(self._file(bucket)), table.schema)
-        self._writers[bucket].write_table(table)
-
-    def _file(self, bucket: int) -> Path:
-        return self.folder / f"{self.split}-{bucket:05}.arrow"
+        for index, rows in enumerate(shards):
+            path = f"data/{split}-{index:05}-of-{count:05}.parquet"
+            # every shard has rows: a few hundred thousand hashes leave no band of them empty
+            assert len(rows), path
+            pending.append((writing.submit(_write, rows, root, path), hashing_rows.submit(content.update, rows)))
+            if len(pending) > 1:
+                finish()
+        while pending:
+            finish()
+    return WrittenSplit(tuple(found), content.hexdigest())
 
 
-def write_parquet(rows: pl.DataFrame, path: Path) -> None:
-    """Write rows so that the same rows give the same bytes, and are on the disk when this returns."""
+def _write(rows: pa.Table, root: Path, path: str) -> Shard:
+    with (root / path).open("wb") as opened:
+        file = _HashedFile(opened)
+        write_parquet(rows, file)
+        return Shard(path, file.sha256.hexdigest(), opened.tell(), len(rows))
+
+
+@dataclass
+class _HashedFile:
+    """A file that hashes what is written to it, and keeps the system's error, of which Polars would give but words."""
+
+    file: BinaryIO
+    sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    failure: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        self.sha256.update(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def write_parquet(rows: pa.Table, file: _HashedFile) -> None:
+    """Write rows so that the same rows give the same bytes."""
     try:
         # a fixed row group size: the default depends on how the frame happens to be chunked
-        rows.rechunk().write_parquet(path, compression="zstd", row_group_size=ROW_GROUP_ROWS)
-    except (pl.exceptions.ComputeError, OSError) as error:
-        raise _system_error(error) or error from None
-    sync(path)
-
-
-def _system_error(error: Exception) -> OSError | None:
-    """Return the system's error behind one of Polars, which hides its number and calls a full disk a broken file."""
-    code = re.search(r"\(os error (\d+)\)", str(error))
-    return OSError(int(code[1]), os.strerror(int(code[1]))) if code else None
+        frame = pl.DataFrame(rows).rechunk()
+        frame.write_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        file.flush()
+    except pl.exceptions.PolarsError as error:
+        raise file.failure or error from None
 
 
 def describe(root: Path, path: str, rows: int) -> Shard:

@@ -12,7 +12,10 @@ from taskmix.frames import SOURCE_ROW
 from taskmix.sources import files, hub
 from taskmix.text import quoted, shown
 
-BATCH_ROWS = 20_000
+BATCH_ROWS = 100_000
+BATCH_BYTES = 32 << 20
+_PIECE_ROWS = 10_000
+"""What is read at once; pieces make up a batch until one of its limits is reached."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,25 @@ class Source:
         return files.class_names(self.splits[split])
 
     def batches(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield a split's columns in order, with `source_row` (UInt64), a bounded number of rows at a time."""
+        """Yield a split's columns in order, with `source_row` (UInt64), a bounded number of rows at a time.
+
+        The rows of a batch are contiguous; long ones make smaller batches.
+        """
+        held: list[pl.DataFrame] = []
+        for piece in self._pieces(split, columns):
+            held.append(piece)
+            if sum(map(len, held)) >= BATCH_ROWS or sum(each.estimated_size() for each in held) >= BATCH_BYTES:
+                yield pl.concat(held, rechunk=True)
+                held = []
+        if held:
+            yield pl.concat(held, rechunk=True)
+
+    def _pieces(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         paths = self.splits[split]
         frame = files.scan(paths).select(columns).with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
-        found = files.guarded(paths, lambda: iter(frame.collect_batches(chunk_size=BATCH_ROWS)))
-        while (batch := files.guarded(paths, lambda: next(found, None))) is not None:
-            yield batch
+        found = files.guarded(paths, lambda: iter(frame.collect_batches(chunk_size=_PIECE_ROWS)))
+        while (piece := files.guarded(paths, lambda: next(found, None))) is not None:
+            yield piece
 
     def require(self, split: str, where: str) -> str:
         """Return a split's name if the source has it. Raises CatalogError that shows those it has."""

@@ -11,7 +11,7 @@ from taskmix import hashing
 from taskmix.catalog.loading import CatalogTask
 from taskmix.catalog.models import SplitName
 from taskmix.errors import RowError
-from taskmix.frames import SOURCE_ROW
+from taskmix.frames import SOURCE_ROW, span
 from taskmix.kinds import Kind, View
 from taskmix.sources.opening import Source
 from taskmix.tasks import columns
@@ -78,30 +78,27 @@ class Task:
 
     def kept_batches(self, split: Split, names: Collection[str]) -> Iterator[tuple[pl.DataFrame, Dropped]]:
         """Yield what `batches` does, with the count of rows that each batch lost."""
-        for batch in self._named_batches(split, names):
-            kept, dropped = self._keep(batch, split)
+        for batch in self._batches(split, names):
+            kept, dropped = self._keep(columns.apply(batch, self.maps, self.name, self.workers), split)
             yield self._canonical(kept, split, names), dropped
 
-    def rows(self, split: Split, wanted: pl.DataFrame, names: Collection[str]) -> Iterator[pl.DataFrame]:
-        """Yield only the wanted rows (a frame with `source_row`, sorted), joined with what it says of them.
+    def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield only the wanted rows: `source_row` (ascending, each once), and the named variables, checked.
 
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
-        for batch in self._named_batches(split, names, wanted):
-            if len(batch):
-                frame = self._canonical(batch, split, names)
-                yield frame.join(wanted, on=SOURCE_ROW, how="inner", maintain_order="left")
+        for batch in self._batches(split, names):
+            first = batch[SOURCE_ROW][0]
+            inside = wanted[span(wanted, first, first + len(batch))]
+            if len(inside):
+                chosen = batch if len(inside) == len(batch) else batch[inside - first]
+                yield self._canonical(columns.apply(chosen, self.maps, self.name, self.workers), split, names)
 
-    def _named_batches(
-        self, split: Split, names: Collection[str], wanted: pl.DataFrame | None = None
-    ) -> Iterator[pl.DataFrame]:
-        """Yield batches with the source's columns that are needed and the mapped ones."""
-        schema = self.schema(split.source_split)
+    def _batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield batches with the source's columns that are needed."""
         used = self.used_columns(names)
-        raw = [name for name in schema if name in used]
-        for batch in self.source.batches(split.source_split, raw):
-            chosen = batch if wanted is None else batch.join(wanted.select(SOURCE_ROW), on=SOURCE_ROW, how="semi")
-            yield columns.apply(chosen, self.maps, self.name, self.workers)
+        raw = [name for name in self.schema(split.source_split) if name in used]
+        return self.source.batches(split.source_split, raw)
 
     def _keep(self, batch: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, Dropped]:
         """Return the rows that belong to the split and that `where` keeps."""

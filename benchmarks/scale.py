@@ -1,0 +1,187 @@
+"""A whole build of two million short rows: in memory, through disk, by `datasets`, and as a copy by Polars.
+
+    python benchmarks/scale.py [--shared ../shared] [--rows 2000000] [--repeat 3] [--json FILE]
+
+The rows are real short texts, each used several times with a number of its own. What is measured, and figures:
+docs/benchmarks.md.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from measuring import ROOT, Build, Copy, apart, copy_once, machine, measure_build
+
+if TYPE_CHECKING:
+    from by_datasets import Peer
+
+TASKS = {
+    "sentences": ("negative", "positive"),
+    "questions": ("abbreviation", "entity", "description", "human", "location", "number"),
+}
+SOURCES = {
+    "sentences": (
+        ("stanfordnlp/sst2/train.parquet", "sentence", "label"),
+        ("cornell-movie-review-data/rotten_tomatoes/train.parquet", "text", "label"),
+    ),
+    "questions": (("CogComp/trec/train.parquet", "text", "coarse_label"),),
+}
+SHARES = {"sentences": 0.75, "questions": 0.25}
+TASK = """\
+  {name}:
+    kind: text-classification
+    cluster: {name}
+    source: {{path: data/{name}}}
+    labels: [{labels}]
+"""
+TEMPLATES = """\
+- name: what-label-best-describes
+  instruction: What label best describes this text?
+  input: "{{ text }}"
+  output: "{{ choices[label] }}"
+- name: which-of-these
+  instruction: |-
+    {{ text }}
+
+    Which of these is it: {{ choices | join(", ") }}?
+  output: "{{ choices[label] }}"
+"""
+SPILLING = 64 << 20
+SOURCE_ROW_GROUP = 100_000
+
+
+@dataclass(frozen=True)
+class Round:
+    """Everything measured once: builds with room for all rows and with little, `datasets`, and copies."""
+
+    held: Build
+    spilled: Build
+    copies: tuple[Copy, Copy]
+    peer: "Peer | None"
+
+
+def make_project(project: Path, data: Path, rows: int) -> None:
+    """Write a catalog of two tasks, their templates, and their sources of so many rows together."""
+    import polars as pl
+
+    (project / "templates").mkdir(parents=True)
+    listed = ""
+    for name, words in TASKS.items():
+        listed += TASK.format(name=name, labels=", ".join(words))
+        (project / "templates" / f"{name}.yaml").write_text(TEMPLATES, "utf-8")
+        texts = pl.concat(
+            pl.read_parquet(data / file).select(pl.col(text).alias("text"), pl.col(label).cast(pl.Int64).alias("label"))
+            for file, text, label in SOURCES[name]
+        )
+        numbers = pl.int_range(int(rows * SHARES[name]), eager=True)
+        repeated = texts[numbers % len(texts)].with_columns(text=pl.format("{} ({})", "text", numbers))
+        (project / "data" / name).mkdir(parents=True)
+        repeated.write_parquet(project / "data" / name / "train.parquet", row_group_size=SOURCE_ROW_GROUP)
+    mixture = f"mixtures:\n  scale: {{tasks: [{', '.join(TASKS)}]}}\n"
+    (project / "catalog.yaml").write_text(f"version: 1\ntasks:\n{listed}{mixture}", "utf-8")
+
+
+def build_once(project: Path, out: Path, memory: int | None) -> Build:
+    """Build the mixture, shuffling in so much memory, by default as much as a build may use anyway."""
+    began = perf_counter()
+    import taskmix
+    from taskmix.output.shuffle import MEMORY
+
+    catalog, held = taskmix.load_catalog(project / "catalog.yaml"), memory or MEMORY
+    return measure_build(
+        lambda reporters: taskmix.build("scale", catalog=catalog, out=out, reporters=reporters, memory=held), began
+    )
+
+
+def peer_once(project: Path, out: Path) -> "Peer":
+    """Make the mixture with `datasets`."""
+    import by_datasets
+
+    return by_datasets.make(project, TASKS, out)
+
+
+def measure(project: Path, with_peer: bool) -> Round:
+    """Measure everything once, each in its own process and the copies among the builds."""
+    with tempfile.TemporaryDirectory(dir=project) as name:
+        folder = Path(name)
+        held = apart(build_once, project, folder / "held", None)
+        first = apart(copy_once, folder / "held", folder)
+        spilled = apart(build_once, project, folder / "spilled", SPILLING)
+        second = apart(copy_once, folder / "spilled", folder)
+        same = all(
+            file.read_bytes() == (folder / "spilled" / file.relative_to(folder / "held")).read_bytes()
+            for file in (folder / "held").rglob("*")
+            if file.is_file()
+        )
+        assert same, "other bytes through disk than in memory"
+        peer = None
+        if with_peer:
+            (folder / "peer").mkdir()
+            peer = apart(peer_once, project, folder / "peer")
+        return Round(held, spilled, (first, second), peer)
+
+
+def middle_and_least(values: Sequence[float], form: str = ".2f") -> str:
+    """Return the median and the least of some figures, as text; nothing if there is none."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}})" if values else ""
+
+
+def summary(rounds: Sequence[Round]) -> str:
+    """Return the table of all rounds, with a column for each way to make the mixture, and the ratios."""
+    builds = [[each.held for each in rounds], [each.spilled for each in rounds]]
+    copies = [copy for each in rounds for copy in each.copies]
+    peers = [each.peer for each in rounds if each.peer]
+    ways: list[Sequence[Build | Copy | Peer]] = [*builds, copies, peers]
+    seconds = [[each.seconds for each in way] for way in ways]
+    table = [["", "in memory", "through disk", "copy by Polars", "`datasets.map`"], ["---", *["---:"] * 4]]
+    table.append(["seconds", *map(middle_and_least, seconds)])
+    for phase in rounds[0].held.phases:
+        cells = [middle_and_least([each.phases[phase] for each in group]) for group in builds]
+        table.append([f"- {phase}", *cells, "", ""])
+    cpu = [*([each.cpu_seconds for each in group] for group in builds), [each.cpu_seconds for each in copies]]
+    table.append(["CPU seconds", *map(middle_and_least, cpu), ""])
+    peaks = [[each.peak_bytes / 2**20 for each in way] for way in ways]
+    table.append(["peak memory, MiB", *(middle_and_least(group, ".0f") for group in peaks)])
+    medians = [statistics.median(group) for group in seconds if group]
+    table.append(["times the copy", *(f"{median / medians[2]:.2f}" for median in medians)])
+    if peers:
+        table.append(["times as fast as `datasets.map`", *(f"{medians[3] / median:.1f}" for median in medians)])
+    first = rounds[0].held
+    lines = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([*lines, "", f"{first.rows:,} rows, {first.written_bytes / 1e6:.1f} MB"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time whole builds of many short rows.")
+    parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="the folder that holds data/")
+    parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the sources [default: 2000000]")
+    parser.add_argument("--repeat", type=int, default=3, help="how often to measure everything [default: 3]")
+    parser.add_argument("--without-datasets", action="store_true", help="leave out the slowest measurement")
+    parser.add_argument("--json", type=Path, help="write every single figure to this file")
+    args = parser.parse_args()
+    data: Path = args.shared / "data"
+    if not data.is_dir():
+        parser.error(f"no datasets in {data}: name the folder that holds data/ with --shared")
+    if args.rows < 1000 or args.repeat < 1:
+        parser.error("--rows is at least 1000 and --repeat at least 1")
+    before = machine()
+    print(", ".join(f"{key} {value}" for key, value in before.items()), file=sys.stderr)
+    with tempfile.TemporaryDirectory() as name:
+        project = Path(name) / "project"
+        apart(make_project, project, data, args.rows)
+        rounds = [measure(project, not args.without_datasets) for _ in range(args.repeat)]
+    print(summary(rounds))
+    if args.json:
+        figures = {"machine": before, "rounds": [*map(asdict, rounds)]}
+        args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
