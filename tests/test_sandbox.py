@@ -772,7 +772,7 @@ def test_every_part_has_the_line_of_its_own_text(tmp_path: Path, key: str, text:
     found = template(tmp_path, f"- name: a\n{text}")
 
     with pytest.raises(TemplateError, match="division") as caught:
-        render_frame(frame(text=["a", "b"]), found, "t", None, WORKERS).rows
+        render_frame(frame(text=["a", "b"]), found, "t", None, WORKERS)
 
     assert caught.value.where == f"{tmp_path}/t.yaml:{line}: task t, template a, row 0", key
 
@@ -781,7 +781,7 @@ def test_the_first_row_that_fails_is_named(tmp_path: Path) -> None:
     found = template(tmp_path, '- name: a\n  instruction: x\n  output: "{{ 6 / n }}"\n')
 
     with pytest.raises(TemplateError, match="row 2"):
-        render_frame(frame(n=[1, 2, 0, 0]), found, "t", None, WORKERS).rows
+        render_frame(frame(n=[1, 2, 0, 0]), found, "t", None, WORKERS)
 
 
 @pytest.mark.parametrize("output", ["{{ text }}", "{% if false %}x{% endif %}", "  \n"])
@@ -789,7 +789,7 @@ def test_an_empty_output_is_an_error(tmp_path: Path, output: str) -> None:
     found = template(tmp_path, f"- name: a\n  instruction: x\n  output: {json.dumps(output)}\n")
 
     with pytest.raises(TemplateError, match="the output is empty"):
-        render_frame(frame(text=[" "]), found, "t", None, WORKERS).rows
+        render_frame(frame(text=[" "]), found, "t", None, WORKERS)
 
 
 def test_hostile_text_in_a_message_is_shown_escaped() -> None:

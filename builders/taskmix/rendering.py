@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from taskmix.compiler.templates import RowWise, Vectorised, compile_template
+from taskmix.compiler.templates import NO_FACTS, RowWise, Vectorised, compile_template
+from taskmix.compiler.translator import Facts
 from taskmix.templates.files import Template
 from taskmix.templates.rows import Alternatives
 from taskmix.templates.rowwise import Workers
@@ -29,7 +30,12 @@ class Rendered:
 
 
 def render(
-    rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None, workers: Workers
+    rows: pl.DataFrame,
+    template: Template,
+    task: str,
+    alternatives: Alternatives | None,
+    workers: Workers,
+    facts: Facts = NO_FACTS,
 ) -> Rendered:
     """Render a template on every row, in order.
 
@@ -39,6 +45,7 @@ def render(
         task: the task's name, for messages.
         alternatives: also render the output for each label or accepted answer.
         workers: the processes that run what Jinja has to.
+        facts: what is known of the columns of all rows.
 
     Returns:
         `instruction`, `input` and `output` (String), all null in a row that is dropped; with alternatives also
@@ -49,7 +56,7 @@ def render(
         TemplateError: the template fails on a row, takes more than the limits allow, or makes an empty output that
             it does not drop; with file, line, task and row.
     """
-    compiled = compiled_for(template, rows.schema, alternatives)
+    compiled = compiled_for(template, rows.schema, alternatives, facts)
     if isinstance(compiled, RowWise):
         return Rendered(workers.render(rows, template, task, alternatives), row_wise=compiled)
     done = compiled.run(rows)
@@ -81,11 +88,11 @@ def _dropping(done: pl.DataFrame, template: Template) -> pl.DataFrame:
 
 
 def compiled_for(
-    template: Template, schema: Mapping[str, pl.DataType], alternatives: Alternatives | None
+    template: Template, schema: Mapping[str, pl.DataType], alternatives: Alternatives | None, facts: Facts = NO_FACTS
 ) -> Vectorised | RowWise:
     """Return the compiled form of a template for rows with these columns, compiled once."""
     key = (str(template.file), template.line, template.spec.model_dump_json())
-    return _compiled(_Keyed(key, template), tuple(sorted(schema.items())), alternatives)
+    return _compiled(_Keyed(key, template), tuple(sorted(schema.items())), alternatives, facts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +111,6 @@ class _Keyed:
 
 @functools.lru_cache(maxsize=4096)
 def _compiled(
-    keyed: _Keyed, schema: tuple[tuple[str, pl.DataType], ...], alternatives: Alternatives | None
+    keyed: _Keyed, schema: tuple[tuple[str, pl.DataType], ...], alternatives: Alternatives | None, facts: Facts
 ) -> Vectorised | RowWise:
-    return compile_template(keyed.template, dict(schema), alternatives)
+    return compile_template(keyed.template, dict(schema), facts, alternatives)

@@ -8,6 +8,7 @@ import polars as pl
 
 from taskmix import hashing
 from taskmix.compiler import operators, python, rules
+from taskmix.compiler.scopes import ROW
 from taskmix.compiler.values import (
     BOOL,
     FAILS,
@@ -53,15 +54,17 @@ _FALSE = constant(False)
 
 @dataclass(frozen=True)
 class Context:
-    """What a rule may ask of the template around it: strictness, the row's draw, tests, and a loop over a list.
+    """What a rule may ask of the template around it: strictness, the row's draw, tests, and loops over a list.
 
-    `each(items, others, rule)` gives what a rule makes of every item of a list and of other values of the row.
+    `each(items, others, rule)` gives what a rule makes of every item of a list and of other values of the row, and
+    `only(items, others, rule)` the items for which a rule holds.
     """
 
     strict: bool
     draw: Callable[[], pl.Expr]
     test: "Callable[[str, Any_, tuple[Any_, ...]], Value]"
     each: "Callable[[Value, Sequence[Value], Callable[..., Value]], Value]"
+    only: "Callable[[Value, Sequence[Value], Callable[..., Value]], Value]"
 
     def text(self, value: Any_) -> Value:
         """Return the value as text."""
@@ -154,7 +157,7 @@ def length(c: Context, value: Any_) -> Any_:
         return constant(len(value.items))
     found = column(value)
     if found.lazy:
-        return FAILS
+        refuse("the length of an iterator")
     if found.type == TEXT:
         size = found.expr.str.len_chars()
     elif isinstance(found.type, ListOf):
@@ -425,9 +428,12 @@ def unique(c: Context, value: Any_, case_sensitive: Any_ = _FALSE, attribute: An
         items = _comparable(items, "unique")
     elif kind.item not in (TEXT, INT, BOOL):
         refuse(f"`unique` of a list of {kind.item}")
-    key = _folded(kind.item, case_sensitive, pl.element())
-    found = items.expr.list.eval(pl.element().filter(key.is_first_distinct()))
-    return Value(found, items.type, unknown=items.may_be_null, lazy=True)
+
+    def is_first(item: Value) -> Value:
+        key = _folded(kind.item, case_sensitive, item.expr)
+        return Value(pl.struct(pl.col(ROW), key.alias("key")).is_first_distinct(), BOOL)
+
+    return replace(c.only(items, [], is_first), lazy=True)
 
 
 def sort(
@@ -506,10 +512,10 @@ def by_attribute(c: Context, items: Value, name: object) -> Value:
         refuse(f"the attribute `{name}` of a list of {kind.item}")
     found = items.expr.list.eval(pl.element().struct.field(name))
     if not kind.nullable:
-        return Value(found, list_of(field, nullable=True), unknown=items.may_be_null)
+        return Value(found, list_of(field, nullable=kind.item.nullable), unknown=items.may_be_null)
     # of an item that is None the attribute is undefined, which no list holds here
     whole = ~items.expr.list.eval(pl.element().is_null()).list.any()
-    return Value(pl.when(whole).then(found), list_of(field, nullable=True), unknown=True)
+    return Value(pl.when(whole).then(found), list_of(field, nullable=kind.item.nullable), unknown=True)
 
 
 def map_(c: Context, value: Any_, *args: Any_, **options: Any_) -> Any_:
@@ -552,45 +558,28 @@ def _all_known(items: Value, item: Value, made: Value) -> Value:
 
 def _select(keep: bool, by_attribute_: bool) -> Rule:
     def rule(c: Context, value: Any_, *args: Any_, **options: Any_) -> Any_:
-        items = c.items(value)
-        kind = _item(items.type)
-        item = Value(pl.element(), kind.item, none=kind.nullable)
         if options:
             refuse("options of `select`")
-        others = args[2:] if by_attribute_ else args[1:]
-        if not all(is_constant(each) for each in others):
-            return _selected_by_row(c, items, args, keep, by_attribute_)
-        tested: Any_ = item
-        if by_attribute_:
-            if not args:
-                return FAILS
-            field, args = constant_of(args[0], "an attribute"), args[1:]
-            if not isinstance(kind.item, StructOf) or not isinstance(field, str) or "." in field:
-                refuse("an attribute of what has none")
-            tested = operators.field(item, field)
-        name = str(constant_of(args[0], "the name of a test")) if args else None
-        held = c.truth(tested) if name is None else c.test(name, tested, args[1:])
-        wanted = held.expr if keep else ~held.expr
-        found = items.expr.list.eval(pl.element().filter(wanted))
-        return _all_known(items, held, Value(found, items.type, unknown=True, lazy=True))
+        if by_attribute_ and not args:
+            return FAILS
+        field = constant_of(args[0], "an attribute") if by_attribute_ else None
+        items, rest = c.items(value), args[1:] if by_attribute_ else args
+        name = str(constant_of(rest[0], "the name of a test")) if rest else None
+
+        def holds(item: Value, *others: Value) -> Value:
+            tested = _attribute(item, field) if by_attribute_ else item
+            held = c.truth(tested) if name is None else c.test(name, tested, others)
+            return held if keep else operators.negated(held)
+
+        return replace(c.only(items, [column(each) for each in rest[1:]], holds), lazy=True)
 
     return rule
 
 
-def _selected_by_row(c: Context, items: Value, args: tuple[Any_, ...], keep: bool, by_attribute_: bool) -> Any_:
-    """Return the items for which a test with other values of the row holds: the others become null, and go."""
-    kind = _item(items.type)
-    name, *others = args[1:] if by_attribute_ else args
-
-    def rule(item: Value, *around: Value) -> Value:
-        tested = operators.field(item, constant_of(args[0], "an attribute")) if by_attribute_ else item
-        held = c.test(str(constant_of(name, "the name of a test")), tested, around)
-        if held.unknown or item.none is not False:
-            refuse("`select` by a value of the row, of items that may fail")
-        return Value(pl.when(held.expr if keep else ~held.expr).then(item.expr), item.type, none=True)
-
-    found = c.each(items, [column(each) for each in others], rule)
-    return Value(found.expr.list.drop_nulls(), list_of(kind.item), unknown=found.may_be_null, lazy=True)
+def _attribute(item: Value, name: object) -> Value:
+    if not isinstance(item.type, StructOf) or not isinstance(name, str) or "." in name or name.isdigit():
+        refuse("an attribute of what has none")
+    return operators.field(item, name)
 
 
 def default(c: Context, value: Any_, default_value: Any_ = _EMPTY, boolean: Any_ = _FALSE) -> Any_:

@@ -33,6 +33,7 @@ from taskmix.compiler.values import (
 _NONE = constant(None)
 _ALL = constant(-1)
 _MOST_RANGE = 100_000
+_MOST_CONSTANT = 100
 TextRule = Callable[..., Any_]
 
 
@@ -324,10 +325,16 @@ def range_(c: Context, *args: Any_) -> Any_:
         return FAILS
     if all(is_constant(each) for each in bounds):
         found = range(*(int(str(constant_of(each, "a bound"))) for each in bounds))
-        return replace(column(constant(list(found))), lazy=False) if len(found) <= _MOST_RANGE else FAILS
+        if len(found) <= _MOST_CONSTANT:
+            return Fixed(tuple(constant(each) for each in found), is_range=True)
+    return _numbers(start, end, step)
+
+
+def _numbers(start: pl.Expr, end: pl.Expr, step: int) -> Value:
     fits = ((end - start).abs() <= _MOST_RANGE) & (start.abs() < 2**62) & (end.abs() < 2**62)
     known_start, known_end = pl.when(fits).then(start), pl.when(fits).then(end)
-    return Value(pl.int_ranges(known_start, known_end, step, dtype=pl.Int64), list_of(INT), unknown=True)
+    numbers = pl.int_ranges(known_start, known_end, step, dtype=pl.Int64)
+    return Value(numbers, list_of(INT), unknown=True, lazy=True)
 
 
 def zip_(c: Context, *args: Any_) -> Any_:

@@ -1,6 +1,7 @@
 """Jinja's operators: one table of the binary ones, one of comparisons."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import polars as pl
 
@@ -82,7 +83,8 @@ def _exact_float(value: Value) -> pl.Expr:
 def add(a: Any_, b: Any_) -> Any_:
     """Return ``a + b``: numbers, texts, or lists."""
     if isinstance(a, Fixed) and isinstance(b, Fixed):
-        return Fixed(a.items + b.items, a.is_tuple) if a.is_tuple == b.is_tuple else FAILS
+        alike = a.is_tuple == b.is_tuple and not (a.is_range or b.is_range)
+        return Fixed(a.items + b.items, a.is_tuple) if alike else FAILS
     if _is_text(a) and _is_text(b):
         left, right = column(a), column(b)
         return Value(pl.concat_str(left.expr, right.expr), TEXT, unknown=left.may_be_null or right.may_be_null)
@@ -125,7 +127,7 @@ def multiply(a: Any_, b: Any_) -> Any_:
     times = _number(b)
     if _is_text(a) and times and times.type == INT:
         return _repeated(column(a).known, times)
-    if isinstance(a, Fixed) and times and is_constant(b):
+    if isinstance(a, Fixed) and times and is_constant(b) and not a.is_range:
         count = constant_of(b, "a count")
         assert isinstance(count, int)
         return (
@@ -290,6 +292,8 @@ def _same_lists(a: Value, b: Value) -> pl.Expr:
 
 
 def _equal_fixed(a: Fixed, b: Fixed, strict: bool) -> Value:
+    if a.is_range or b.is_range:
+        refuse("comparing a range")
     if a.is_tuple != b.is_tuple or len(a.items) != len(b.items):
         return _truth(False)
     return every([equal(left, right, strict) for left, right in zip(a.items, b.items, strict=True)])
@@ -559,8 +563,8 @@ def field(value: Value, name: object) -> Value:
     inner = value.expr.struct.field(name)
     present = value.expr.is_not_null()
     if not value.may_be_null:
-        return Value(inner, kind, none=True)
-    none = inner.is_null() & present
+        return Value(inner, kind, none=value.type.nullable)
+    none = inner.is_null() & present if value.type.nullable else False
     missing = ~present if fails is None else ~present & ~fails
     return Value(inner, kind, none=none, undefined=missing, unknown=fails is not None)
 
@@ -577,7 +581,7 @@ def _slice(value: Any_, start: Any_, stop: Any_, step: Any_) -> Any_:
         low, high = column(start).constant, column(stop).constant
         if not (isinstance(low, int | None) and isinstance(high, int | None)):
             return UNDEFINED_ITEM
-        return Fixed(value.items[low:high], value.is_tuple)
+        return replace(value, items=value.items[low:high])
     found = column(value)
     if found.lazy:
         refuse("a slice of an iterator")

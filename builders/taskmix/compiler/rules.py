@@ -113,6 +113,8 @@ def _or_none(shown: pl.Expr, value: pl.Expr, strict: bool) -> pl.Expr:
 def _display(value: Fixed | FixedMapping, strict: bool) -> Value:
     """Return what a list or mapping written in the template prints."""
     if isinstance(value, Fixed):
+        if value.is_range:
+            refuse("printing a range")
         items = [_item_display(each, strict) for each in value.items]
         comma = pl.lit(", ")
         pieces = [piece for item in items for piece in (item.expr, comma)][:-1]
@@ -198,6 +200,8 @@ def json_text(value: Any_) -> Value:
 
 def _json_of_fixed(value: Fixed | FixedMapping) -> Value:
     if isinstance(value, Fixed):
+        if value.is_range:
+            refuse("`tojson` of a range")
         items, heads, ends = [json_text(each) for each in value.items], [""] * len(value.items), "[]"
     else:
         if not all(isinstance(key, str) for key in value.items):

@@ -20,7 +20,6 @@ from taskmix.compiler.values import (
     Any_,
     Fixed,
     ListOf,
-    RefusedError,
     Value,
     column,
     constant,
@@ -28,6 +27,8 @@ from taskmix.compiler.values import (
     refuse,
 )
 from taskmix.templates import sandbox
+
+_MOST_UNROLLED = 200
 
 
 def _output(t: Translator, node: nodes.Output) -> None:
@@ -142,27 +143,31 @@ def _for(t: Translator, node: nodes.For) -> None:
         refuse("a recursive loop")
     lists = _loop_lists(t, node.iter)
     if isinstance(lists, Fixed):
-        _unrolled(t, node, lists)
-        return
+        if _is_short(t, node, lists):
+            _unrolled(t, node, lists)
+            return
+        lists = [t.context.items(lists)]
     t.check(*lists)
     _loop(t, node, lists)
 
 
 def _loop_lists(t: Translator, node: nodes.Node) -> Fixed | list[Value]:
-    """Return the list that a loop goes through, or the lists of a `zip`; a Fixed one if it has items of its own."""
+    """Return the list that a loop goes through, or the lists of a `zip`; a Fixed one if its items are known."""
     if isinstance(node, nodes.Call) and _is_zip(t, node):
         return [t.context.items(each) for each in t.values(node.args)]
     if isinstance(node, nodes.Name) and isinstance(t.load(node.name), Appending):
         refuse("reading a list in the loop that appends to it")
     value = t.value(node)
-    if isinstance(value, Fixed):
-        try:
-            column(value)
-        except RefusedError:
-            return value
-        if not value.items:
-            return value
-    return [t.context.items(value)]
+    return value if isinstance(value, Fixed) else [t.context.items(value)]
+
+
+def _is_short(t: Translator, node: nodes.For, items: Fixed) -> bool:
+    """Whether to translate a loop's body once for each item: it then needs no frame of its own."""
+    size = len(items.items)
+    if node.test is not None or t.unrolled[0] + size > _MOST_UNROLLED:
+        return False
+    t.unrolled[0] += size
+    return True
 
 
 def _is_zip(t: Translator, node: nodes.Call) -> bool:
@@ -171,12 +176,8 @@ def _is_zip(t: Translator, node: nodes.Call) -> bool:
 
 
 def _unrolled(t: Translator, node: nodes.For, items: Fixed) -> None:
-    """Go through items of different types: the body once for each."""
-    if node.test is not None:
-        refuse("a loop with `if` over values of different types")
+    """Go through items that are known: the body once for each."""
     size = len(items.items)
-    if size > 16:
-        refuse("a loop over more than 16 values of different types")
     if not items.items:
         inner = t.fork()
         inner.run(node.else_)

@@ -1,7 +1,7 @@
 """A template, compiled: known from its text and the columns of its rows, before any row is read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from jinja2 import nodes
@@ -10,7 +10,7 @@ from taskmix.compiler import methods, rules
 from taskmix.compiler.expressions import EXPRESSIONS
 from taskmix.compiler.scopes import Scope, TooManyItemsError
 from taskmix.compiler.statements import STATEMENTS
-from taskmix.compiler.translator import RefusedAtError, Rules, Translator
+from taskmix.compiler.translator import Facts, RefusedAtError, Rules, Translator
 from taskmix.compiler.values import (
     INT,
     TEXT,
@@ -34,6 +34,7 @@ from taskmix.templates.rowwise import ALTERNATIVES, RENDERED
 Schema = Mapping[str, pl.DataType]
 _PARTS = ("instruction", "input", "output")
 _LABEL_NAMES = frozenset(("label", "choices"))
+NO_FACTS = Facts()
 _RULES = Rules(EXPRESSIONS, STATEMENTS)
 _TYPES = {**RENDERED, **ALTERNATIVES}
 
@@ -92,21 +93,22 @@ class Vectorised:
 
 
 def compile_template(
-    template: Template, schema: Schema, alternatives: Alternatives | None = None
+    template: Template, schema: Schema, facts: Facts = NO_FACTS, alternatives: Alternatives | None = None
 ) -> Vectorised | RowWise:
     """Compile a template for rows with these columns.
 
     Args:
         template: the template.
         schema: the columns of the rows that it will see.
+        facts: what is known of those columns in all rows.
         alternatives: also render the output for each label or accepted answer.
     """
-    return _Compiler(template, schema, alternatives).compile()
+    return _Compiler(template, schema, facts, alternatives).compile()
 
 
-def outcome(template: Template, schema: Schema) -> Vectorised | RowWise:
+def outcome(template: Template, schema: Schema, facts: Facts = NO_FACTS) -> Vectorised | RowWise:
     """Return whether a template compiles, or why not and where."""
-    return compile_template(template, schema)
+    return compile_template(template, schema, facts)
 
 
 @dataclass
@@ -115,6 +117,7 @@ class _Compiler:
 
     template: Template
     schema: Schema
+    facts: Facts
     alternatives: Alternatives | None
     part: Part | None = None
 
@@ -150,7 +153,9 @@ class _Compiler:
 
     def _translator(self, root: Scope) -> Translator:
         trees = [self._part(name).tree for name in _PARTS]
-        return Translator(self.schema, self.template.instruction.strict, root, root, _mutated(trees), _RULES)
+        return Translator(
+            self.schema, self.facts, self.template.instruction.strict, root, root, _mutated(trees), _RULES
+        )
 
     def _set_choices(self, base: Translator) -> None:
         """Set `choices` to the template's own words, if it has any."""
@@ -226,7 +231,7 @@ class _Compiler:
                 refuse("a label that is no number")
             choices = column(_plain(start.load("choices")))
             turns = methods.range_(start.context, Value(choices.expr.list.len().cast(pl.Int64), INT))
-            found = self._for_each(start, column(turns), "label")
+            found = self._for_each(start, replace(column(turns), lazy=False), "label")
             return {"choices": found, "answer": label, "references": only}
         answer = self.alternatives.answer
         if answer is not None and answer[0] in names:

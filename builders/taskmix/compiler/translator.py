@@ -24,6 +24,7 @@ from taskmix.compiler.values import (
     RefusedError,
     Value,
     column,
+    constant,
     is_constant,
     list_of,
     merge,
@@ -68,6 +69,18 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Facts:
+    """What is known of the columns of all rows, whatever they are.
+
+    `constants` are lists of words that are the same in every row, `never_null` the columns in which there is no null,
+    not inside lists and mappings either.
+    """
+
+    constants: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    never_null: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Rules:
     """What each node of the tree becomes; a node that is not here is refused."""
 
@@ -80,6 +93,7 @@ class Translator:
     """Walks a template. `schema` are the columns of its rows; `mutated` the names of lists that it changes."""
 
     schema: Mapping[str, pl.DataType]
+    facts: Facts
     strict: bool
     root: Scope
     scope: Scope
@@ -87,13 +101,14 @@ class Translator:
     rules: Rules
     names: dict[str, Bound] = field(default_factory=dict)
     pieces: list[str | Value] = field(default_factory=list)
+    unrolled: list[int] = field(default_factory=lambda: [0])
 
     # -- what rules ask for
 
     @property
     def context(self) -> filters.Context:
         """Return what the rules of filters, tests and methods see."""
-        return filters.Context(self.strict, self.draw, self._test, self._each)
+        return filters.Context(self.strict, self.draw, self._test, self._each, self._only)
 
     def draw(self) -> pl.Expr:
         """Return the row's draw, here."""
@@ -112,6 +127,25 @@ class Translator:
             return rule(item, *(column(inside.scope.bring(each, self.scope)) for each in stored))
 
         return self.each_in_scope(items, with_others)
+
+    def _only(self, items: Value, others: Sequence[Value], rule: Callable[..., Value]) -> Value:
+        """Return the items of a list for which a rule holds, given them and other values of the row."""
+        kind, ((lists,), _) = items.type, aligned(self, [items])
+        assert isinstance(kind, ListOf), kind
+        name, made, doubts = self.scope.fresh(), self.scope.fresh(), self.scope.fresh()
+        loop = self.scope.loop({name: self.scope.keep(lists)})
+        around = [column(loop.before.bring(self.scope.store(each), self.scope)) for each in others]
+        held = rule(Value(pl.col(name), kind.item, none=kind.nullable), *around)
+        loop.keep = loop.before.keep(held.expr.fill_null(True).alias(self.scope.fresh()))
+        loop.nested[made] = name
+        known = items.expr.is_not_null()
+        if held.unknown:
+            loop.nested[doubts] = loop.before.keep(held.expr.is_null().alias(self.scope.fresh()))
+            known = known & ~pl.col(doubts).list.any()
+        self.scope.steps.append(loop)
+        if not (items.may_be_null or held.unknown):
+            return Value(pl.col(made), kind)
+        return Value(pl.when(known).then(pl.col(made)), kind, unknown=True)
 
     def each_in_scope(self, items: Value, rule: "Callable[[Translator, Value], Value]") -> Value:
         """Return what a rule makes of every item of a list, as a list; it is given a translator of the loop's scope."""
@@ -237,9 +271,13 @@ class Translator:
     def _column(self, name: str) -> Any_:
         if name not in self.schema:
             return UNDEFINED
-        kind = type_of(self.schema[name])
+        for known, words in self.facts.constants:
+            if known == name:
+                return constant(list(words))
+        nullable = name not in self.facts.never_null
+        kind = type_of(self.schema[name], nullable)
         expr = pl.col(name) if self.schema[name] == kind.dtype else pl.col(name).cast(kind.dtype)
-        value = Value(expr, kind, none=True)
+        value = Value(expr, kind, none=nullable)
         return self.scope.bring(self.root.store(value), self.root)
 
 

@@ -47,9 +47,10 @@ class ListOf(Type):
 
 @dataclass(frozen=True)
 class StructOf(Type):
-    """A mapping with fields known by name; any may be `None`."""
+    """A mapping with fields known by name, each of which may be `None` if it is `nullable`."""
 
     fields: tuple[tuple[str, Type], ...]
+    nullable: bool = True
 
     def field(self, name: object) -> Type | None:
         """Return the type of a field, if there is one."""
@@ -69,24 +70,32 @@ def list_of(item: Type, nullable: bool = False) -> ListOf:
     return ListOf(f"list of {item}", pl.List(item.dtype), item, nullable)
 
 
-def type_of(dtype: DataType) -> Type:
-    """Return the Python type of a column's values. Raises RefusedError for one that templates cannot take apart."""
-    if dtype in (pl.String, pl.Categorical, pl.Enum):
+def type_of(dtype: DataType, nullable: bool = True) -> Type:
+    """Return the Python type of a column's values, in which no null is unless it is nullable.
+
+    Raises:
+        RefusedError: templates cannot take apart what the column holds.
+    """
+    if dtype in _PLAIN_TYPES:
+        return _PLAIN_TYPES[dtype]
+    if dtype in (pl.Categorical, pl.Enum):
         return TEXT
-    if dtype == pl.Boolean:
-        return BOOL
-    if dtype in (pl.Float32, pl.Float64):
-        return FLOAT
-    if dtype in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32):
-        return INT
-    if dtype == pl.Null:
-        return NOTHING
     if isinstance(dtype, pl.List | pl.Array):
-        return list_of(type_of(dtype.inner), nullable=True)
+        return list_of(type_of(dtype.inner, nullable), nullable)
     if isinstance(dtype, pl.Struct):
-        fields = tuple((each.name, type_of(each.dtype)) for each in dtype.fields)
-        return StructOf("mapping", pl.Struct({name: each.dtype for name, each in fields}), fields)
+        fields = tuple((each.name, type_of(each.dtype, nullable)) for each in dtype.fields)
+        return StructOf("mapping", pl.Struct({name: each.dtype for name, each in fields}), fields, nullable)
     return refuse(f"a column of type {dtype}")
+
+
+_PLAIN_TYPES: Mapping[DataType, Type] = {
+    pl.String: TEXT,
+    pl.Boolean: BOOL,
+    pl.Float32: FLOAT,
+    pl.Float64: FLOAT,
+    pl.Null: NOTHING,
+    **dict.fromkeys((pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32), INT),
+}
 
 
 class _Unset:
@@ -154,10 +163,11 @@ def _rows(flag: Flag, expr: pl.Expr) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A list or tuple whose length is known: one value for each item."""
+    """A list, tuple or range whose length is known: one value for each item."""
 
     items: "tuple[Any_, ...]"
     is_tuple: bool = False
+    is_range: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,7 +286,8 @@ def unify(a: Type, b: Type) -> Type | None:
         found = [(name, unify(own, other)) for (name, own), (_, other) in zip(a.fields, b.fields, strict=True)]
         fields = tuple((name, each) for name, each in found if each)
         if len(fields) == len(found):
-            return StructOf("mapping", pl.Struct({name: each.dtype for name, each in fields}), fields)
+            nullable = a.nullable or b.nullable
+            return StructOf("mapping", pl.Struct({name: each.dtype for name, each in fields}), fields, nullable)
     return None
 
 

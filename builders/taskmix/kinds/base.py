@@ -51,6 +51,8 @@ class Kind:
         head: the classic head of a model for the raw form.
         canonical: from named columns to template variables, for the variables that are asked for.
         fallback: the name of the template file that serves any task of the kind and shape; None for none.
+        constants: the variables that are the same list of words in every row of a task.
+        nullable: the variables, besides optional columns, that may be null or hold nulls.
     """
 
     name: str
@@ -63,10 +65,18 @@ class Kind:
     fallback: Callable[[View], str | None]
     labelled: str | None = None
     answer: tuple[str, str] | None = None
+    constants: Callable[[View], Mapping[str, tuple[str, ...]]] = lambda view: {}
+    nullable: frozenset[str] = frozenset()
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", frozenset(self.columns) | frozenset(self.variables))
+
+    @property
+    def never_null(self) -> frozenset[str]:
+        """Return the variables that hold no null, at any level: `canonical` has checked them."""
+        optional = {name for name, column in self.columns.items() if not column.required}
+        return self.names - optional - self.nullable
 
 
 def fail(view: View, frame: pl.DataFrame, faulty: pl.Series, what: Callable[[int], str], hint: str = "") -> None:

@@ -61,4 +61,5 @@ KIND = Kind(
     head="causal language model",
     canonical=canonical,
     fallback=lambda view: None,
+    nullable=frozenset(("messages",)),
 )

@@ -65,4 +65,5 @@ KIND = Kind(
     canonical=canonical,
     fallback=lambda view: "question-answering",
     answer=("answer", "answers"),
+    nullable=frozenset(("answer_starts",)),
 )

@@ -40,4 +40,5 @@ KIND = Kind(
     canonical=canonical,
     fallback=fallback,
     labelled="label",
+    constants=lambda view: {"choices": view.labels.words} if view.labels else {},
 )

@@ -105,4 +105,7 @@ KIND = Kind(
     canonical=canonical,
     fallback=lambda view: "token-classification",
     labelled="tags",
+    constants=lambda view: dict.fromkeys(
+        ("types", "choices"), tuple(entity_types(view.labels.words if view.labels else ()))
+    ),
 )

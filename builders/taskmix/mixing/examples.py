@@ -89,7 +89,7 @@ def _render(
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
     rule = Alternatives(task.kind.labelled == "label" and not task.view.multi_label, task.kind.answer)
-    rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers)
+    rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers, task.facts)
     whole = rendered.rows.with_columns(
         rows[SOURCE_ROW],
         pl.lit(index, pl.UInt32).alias("template"),

@@ -10,6 +10,7 @@ import polars as pl
 from taskmix import hashing
 from taskmix.catalog.loading import CatalogTask
 from taskmix.catalog.models import SplitName
+from taskmix.compiler.translator import Facts
 from taskmix.errors import RowError
 from taskmix.frames import SOURCE_ROW, span
 from taskmix.kinds import Kind, View
@@ -66,6 +67,11 @@ class Task:
     def variables(self) -> frozenset[str]:
         """Return the names that a template of this task may use."""
         return self.kind.names | {each.name for each in self.maps} | set(self.schema())
+
+    @property
+    def facts(self) -> Facts:
+        """Return what is known of the variables of all rows."""
+        return Facts(tuple(sorted(self.kind.constants(self.view).items())), self.kind.never_null)
 
     def batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield a split's usable rows in order: `source_row`, and the named variables, checked.
