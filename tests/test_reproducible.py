@@ -14,6 +14,12 @@ import polars as pl
 import pytest
 import yaml
 
+import taskmix
+from taskmix.catalog.builtin import catalog_path
+from taskmix.output import shards
+from taskmix.output.content import ContentHash
+from taskmix.sources import opening
+
 TESTS = Path(__file__).parent
 RUN = "from taskmix.cli import main; main()"
 SMALL_SHARDS = "import taskmix.output.shards as shards; shards.ROWS_PER_SHARD = 100; "
@@ -180,3 +186,28 @@ def test_many_small_shards_of_real_data_are_the_same(
     assert digests(first) == digests(second)
     assert read_lock(first)["splits"] == read_lock(real)["splits"]
     assert len(digests(first)) > 20
+
+
+@pytest.mark.parametrize("memory", [1, 30_000], ids=["every-piece-to-disk", "a-few-runs"])
+def test_a_mixture_is_the_same_to_the_byte_through_disk(
+    starter: Path, tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "BATCH_ROWS", 50)
+    monkeypatch.setattr(opening, "_PIECE_ROWS", 7)
+    taskmix.build("starter", catalog=taskmix.load_catalog(catalog_path()), out=tmp_path / "out", memory=memory)
+    assert digests(tmp_path / "out") == digests(starter)
+
+
+def test_small_shards_are_the_same_through_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "ROWS_PER_SHARD", 100)
+    for name, memory in (("held", 1 << 30), ("spilled", 20_000)):
+        taskmix.build("starter", catalog=taskmix.load_catalog(catalog_path()), out=tmp_path / name, memory=memory)
+    assert digests(tmp_path / "held") == digests(tmp_path / "spilled")
+
+
+def test_the_lock_has_the_hash_of_the_rows_that_the_files_hold(starter: Path) -> None:
+    for split, recorded in read_lock(starter)["splits"].items():
+        content = ContentHash()
+        for shard in sorted((starter / "data").glob(f"{split}-*")):
+            content.update(pl.read_parquet(shard).to_arrow(compat_level=pl.CompatLevel.oldest()))
+        assert content.hexdigest() == recorded["content_sha256"]

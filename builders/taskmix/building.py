@@ -1,5 +1,6 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
+import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.folder import LOCK, check_target, replacing
 from taskmix.output.formats import narrow, origins, widen
-from taskmix.output.shards import WrittenSplit, shard_count, sync, write_shards
+from taskmix.output.shards import PIECES_PER_SHARD, WrittenSplit, shard_count, sync, write_shards
 from taskmix.output.shuffle import MEMORY, Shuffle
 from taskmix.templates.rowwise import Workers
 
@@ -102,8 +103,8 @@ def build(
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
     """
-    if (workers is not None and workers < 1) or (limit is not None and limit < 1):
-        raise UsageError("workers and limit are at least 1")
+    if any(given is not None and given < 1 for given in (workers, memory, limit)):
+        raise UsageError("workers, memory and limit are at least 1")
     report = reporters or Reporters()
     catalog = catalog or load_catalog()
     if out is None:
@@ -129,13 +130,10 @@ def _build(
     with replacing(out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
-        spill = folder / ".shuffle"
-        spill.mkdir()
         for split in SPLITS:
             if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, spill, workers.count, memory, report)
+                found, written[split] = _write_split(plan, split, folder, workers.count, memory, report)
                 summaries += found
-        spill.rmdir()
         _write(folder / "README.md", card.make_card(plan, written))
         made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md")
         _write(folder / LOCK, lock.dump(made))
@@ -159,11 +157,13 @@ class Tally:
 
 
 def _write_split(
-    plan: Plan, split: str, folder: Path, spill: Path, workers: int, memory: int, report: Reporters
+    plan: Plan, split: str, folder: Path, workers: int, memory: int, report: Reporters
 ) -> tuple[list[PartSummary], WrittenSplit]:
     """Render, shuffle and write one split."""
     parts, total = plan.parts_of(split), plan.rows(split)
-    shuffle, table = Shuffle(spill, shard_count(total), memory), pl.concat(map(origins, parts))
+    spill = folder / ".shuffle"
+    spill.mkdir()
+    shuffle, table = Shuffle(spill, shard_count(total) * PIECES_PER_SHARD, memory), pl.concat(map(origins, parts))
     summaries, first = [], 0
     for part in parts:
         tally = Tally()
@@ -176,8 +176,10 @@ def _write_split(
         summaries.append(_summary(part, total, tally))
     for part in parts:
         part.task.source.check_unchanged()
-    shards = (widen(rows, table) for rows in shuffle.sorted_shards())
-    return summaries, write_shards(shards, shuffle.shards, split, folder, partial(report.written, split))
+    pieces = (widen(rows, table) for rows in shuffle.sorted_bands())
+    written = write_shards(pieces, shard_count(total), split, folder, partial(report.written, split))
+    shutil.rmtree(spill)
+    return summaries, written
 
 
 def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pa.Table, Tally]:

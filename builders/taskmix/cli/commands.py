@@ -51,6 +51,13 @@ def main() -> None:
 @click.option(
     "--workers", type=click.IntRange(1), help="Processes for what only Jinja can render.  [default: one a CPU]"
 )
+@click.option(
+    "--memory",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="MiB of examples to shuffle in memory; more go through disk.",
+)
 @json_option
 def build(
     mixture: str | None,
@@ -60,6 +67,7 @@ def build(
     seed: int | None,
     limit: int | None,
     workers: int | None,
+    memory: int,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.
@@ -80,6 +88,7 @@ def build(
             seed=seed,
             limit=limit,
             workers=workers,
+            memory=memory << 20,
             reporters=reporters,
         )
     click.echo(json.dumps(built.lock, ensure_ascii=False) if as_json else display.built(built), nl=as_json)

@@ -2,20 +2,21 @@
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import polars as pl
 import pyarrow as pa
+from polars.io.plugins import register_io_source
 
 from taskmix import hashing
 from taskmix.output.content import ContentHash
 
 ROWS_PER_SHARD = 250_000
+PIECES_PER_SHARD = 8
 ROW_GROUP_ROWS = 10_000
 
 
@@ -48,42 +49,40 @@ def shard_count(rows: int) -> int:
 
 
 def write_shards(
-    shards: Iterable[pa.Table], count: int, split: str, root: Path, written: Callable[[int], None]
+    pieces: Iterator[pa.Table], count: int, split: str, root: Path, written: Callable[[int], None]
 ) -> WrittenSplit:
     """Write each shard as `data/SPLIT-0000I-of-0000N.parquet` below `root`, and report its rows.
 
-    While one is written, the next is made ready and both are hashed.
+    Each is made of the next `PIECES_PER_SHARD` pieces, of which but a few are in memory.
     """
     (root / "data").mkdir(exist_ok=True)
-    content, found = ContentHash(), list[Shard]()
-    with ThreadPoolExecutor(1) as writing, ThreadPoolExecutor(1) as hashing_rows:
-        pending: deque[tuple[Future[Shard], Future[None]]] = deque()
-
-        def finish() -> None:
-            file, hashed = pending.popleft()
-            shard = file.result()
-            hashed.result()
-            sync(root / shard.path)
-            written(shard.rows)
-            found.append(shard)
-
-        for index, rows in enumerate(shards):
-            path = f"data/{split}-{index:05}-of-{count:05}.parquet"
-            # every shard has rows: a few hundred thousand hashes leave no band of them empty
-            assert len(rows), path
-            pending.append((writing.submit(_write, rows, root, path), hashing_rows.submit(content.update, rows)))
-            if len(pending) > 1:
-                finish()
-        while pending:
-            finish()
-    return WrittenSplit(tuple(found), content.hexdigest())
+    content, shards = ContentHash(), []
+    for index in range(count):
+        path = f"data/{split}-{index:05}-of-{count:05}.parquet"
+        shard = _write(islice(pieces, PIECES_PER_SHARD), content, root, path)
+        # every shard has rows: a few hundred thousand hashes leave no band of them empty
+        assert shard.rows, path
+        sync(root / path)
+        written(shard.rows)
+        shards.append(shard)
+    return WrittenSplit(tuple(shards), content.hexdigest())
 
 
-def _write(rows: pa.Table, root: Path, path: str) -> Shard:
+def _write(pieces: Iterator[pa.Table], content: ContentHash, root: Path, path: str) -> Shard:
+    rows = 0
+
+    def hashed() -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for piece in chain([first], pieces):
+            content.update(piece)
+            rows += len(piece)
+            yield pl.DataFrame(piece)
+
+    first = next(pieces)
     with (root / path).open("wb") as opened:
         file = _HashedFile(opened)
-        write_parquet(rows, file)
-        return Shard(path, file.sha256.hexdigest(), opened.tell(), len(rows))
+        write_parquet(hashed(), pl.DataFrame(first).schema, file)
+        return Shard(path, file.sha256.hexdigest(), opened.tell(), rows)
 
 
 @dataclass
@@ -106,12 +105,12 @@ class _HashedFile:
         self.file.flush()
 
 
-def write_parquet(rows: pa.Table, file: _HashedFile) -> None:
-    """Write rows so that the same rows give the same bytes."""
+def write_parquet(pieces: Iterator[pl.DataFrame], schema: pl.Schema, file: _HashedFile) -> None:
+    """Write pieces one after the other, so that the same rows give the same bytes however they are cut."""
+    frame = register_io_source(lambda *_: pieces, schema=schema)
     try:
-        # a fixed row group size: the default depends on how the frame happens to be chunked
-        frame = pl.DataFrame(rows).rechunk()
-        frame.write_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
+        # a fixed row group size: the default depends on how the rows happen to be cut
+        frame.sink_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
         file.flush()
     except pl.exceptions.PolarsError as error:
         raise file.failure or error from None

@@ -53,12 +53,13 @@ class Source:
 
         The rows of a batch are contiguous; long ones make smaller batches.
         """
-        held: list[pl.DataFrame] = []
+        held, rows, size = list[pl.DataFrame](), 0, 0.0
         for piece in self._pieces(split, columns):
             held.append(piece)
-            if sum(map(len, held)) >= BATCH_ROWS or sum(each.estimated_size() for each in held) >= BATCH_BYTES:
+            rows, size = rows + len(piece), size + piece.estimated_size()
+            if rows >= BATCH_ROWS or size >= BATCH_BYTES:
                 yield pl.concat(held, rechunk=True)
-                held = []
+                held, rows, size = [], 0, 0.0
         if held:
             yield pl.concat(held, rechunk=True)
 
