@@ -168,7 +168,7 @@ CATALOG_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]]
     ),
     "nothing left by length": (
         changed("{tasks: [t]}", "{tasks: [t], length: {max_chars: 3}}"),
-        ("catalog.yaml:3", "all 40 are outside"),
+        ("catalog.yaml:3", "40 outside the limits of `length`"),
     ),
     "where drops all": (
         changed("labels:", 'where: "{{ label > 5 }}"\n    labels:'),

@@ -6,6 +6,7 @@ from typing import Any
 
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.catalog.selection import select
+from taskmix.compiler import RowWise, Vectorised
 from taskmix.errors import UsageError, nearest
 from taskmix.kinds import KINDS
 from taskmix.mixing.holdout import assign_roles
@@ -15,6 +16,7 @@ from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
 Json = dict[str, Any]
+_SELDOM = frozenset(("setup", "choices_separator", "undefined", "strip", "empty"))
 
 
 def find_tasks(
@@ -58,7 +60,8 @@ def describe(catalog: Catalog, name: str, mirror: Path | None) -> Json:
     if slash:
         with Workers(1) as workers:
             opened = open_task(catalog.task(task), mirror, workers)
-        return {"template": name, **_template(find_template(opened.templates, template, task))}
+            found = find_template(opened.templates, template, task)
+            return {"template": name, **_template(found), "rendered": _engine(opened.engines()[found.name])}
     if name in catalog.mixtures:
         return _mixture(catalog, name)
     if name in catalog.tasks:
@@ -70,6 +73,7 @@ def describe(catalog: Catalog, name: str, mirror: Path | None) -> Json:
 def _task(catalog: Catalog, name: str, mirror: Path | None) -> Json:
     with Workers(1) as workers:
         task = open_task(catalog.tasks[name], mirror, workers)
+        engines = task.engines()
     return {
         "task": name,
         **_spec(task.entry),
@@ -80,7 +84,17 @@ def _task(catalog: Catalog, name: str, mirror: Path | None) -> Json:
         "variables": sorted(task.variables()),
         "template_file": task.template_path.name if task.template_path else None,
         "template_names": [template.name for template in task.templates],
+        "row_by_row": {each: _reason(found) for each, found in engines.items() if isinstance(found, RowWise)},
     }
+
+
+def _engine(found: Vectorised | RowWise) -> str:
+    """Return how a template is rendered, in words."""
+    return f"row by row: {_reason(found)}" if isinstance(found, RowWise) else "as Polars expressions"
+
+
+def _reason(found: RowWise) -> str:
+    return f"{found.reason} (line {found.line})"
 
 
 def _mixture(catalog: Catalog, name: str) -> Json:
@@ -98,9 +112,12 @@ def _mixture(catalog: Catalog, name: str) -> Json:
 
 
 def _template(template: Template) -> Json:
+    spec = template.spec.model_dump(mode="json", exclude={"name"})
     return {
         "file": f"{template.file.name}:{template.line}",
-        **template.spec.model_dump(mode="json", exclude={"name"}),
+        **{
+            name: value for name, value in spec.items() if name not in _SELDOM or name in template.spec.model_fields_set
+        },
         "variables": sorted(template.names),
     }
 

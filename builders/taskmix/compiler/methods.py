@@ -83,8 +83,11 @@ def _list(expr: pl.Expr, *sources: Value) -> Value:
 
 
 def splitlines(c: Context, text: Value) -> Any_:
-    """Refuse `splitlines`, whose line ends are Python's own."""
-    return refuse("`splitlines`")
+    """Cut a text at its line ends, which for Python are more than a line feed."""
+    ends = text.expr.str.replace_all(r"\r\n|[\r\x0b\x0c\x1c-\x1e\x{85}\x{2028}\x{2029}]", "\n")
+    lines = ends.str.strip_suffix("\n").str.split("\n")
+    none = column(Fixed(())).expr.cast(pl.List(pl.String))
+    return _list(pl.when(text.expr == "").then(none).when(text.expr.is_not_null()).then(lines), text)
 
 
 def replace_(c: Context, text: Value, old: Any_, new: Any_, count: Any_ = _ALL) -> Any_:
@@ -201,6 +204,7 @@ TEXT_METHODS: Mapping[str, TextRule] = {
     "replace": replace_,
     "rstrip": _strip("right"),
     "split": split,
+    "splitlines": splitlines,
     "startswith": _edge("start"),
     "strip": _strip("both"),
     "title": _case(python.title),

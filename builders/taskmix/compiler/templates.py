@@ -12,6 +12,8 @@ from taskmix.compiler.scopes import Scope, TooManyItemsError
 from taskmix.compiler.statements import STATEMENTS
 from taskmix.compiler.translator import Facts, RefusedAtError, Rules, Translator
 from taskmix.compiler.values import (
+    BOOL,
+    FLOAT,
     INT,
     TEXT,
     Any_,
@@ -109,6 +111,58 @@ def compile_template(
 def outcome(template: Template, schema: Schema, facts: Facts = NO_FACTS) -> Vectorised | RowWise:
     """Return whether a template compiles, or why not and where."""
     return compile_template(template, schema, facts)
+
+
+@dataclass(frozen=True)
+class VectorisedValue:
+    """An expression of a catalog as steps on a frame: the column of its value, and that of whether it is known."""
+
+    scope: Scope
+    value: str
+    known: str
+
+    def run(self, rows: pl.DataFrame) -> pl.Series | None:
+        """Return the value of every row; None if only Jinja can tell one of them."""
+        try:
+            done = self.scope.run(rows)
+        except TooManyItemsError:
+            return None
+        return done[self.value] if done[self.known].all() else None
+
+
+def compile_expression(expression: Expression, schema: Schema) -> VectorisedValue | RowWise:
+    """Compile an expression whose value is taken, for rows with these columns."""
+    part, root = expression.part, Scope()
+    output = part.tree.body[0]
+    assert isinstance(output, nodes.Output), output
+    translator = Translator(schema, NO_FACTS, part.strict, root, root, _mutated([part.tree]), _RULES)
+    try:
+        found = column(translator.value(output.nodes[0]))
+        value, known = _plain_value(found), [*translator.pieces, _certain(found)]
+    except RefusedAtError as refused:
+        return RowWise(str(refused), part.at(refused.line))
+    except (RefusedError, RecursionError) as error:
+        return RowWise(str(error) or "too deeply nested", part.at(1))
+    sure = pl.all_horizontal([each.expr.is_not_null() for each in known if isinstance(each, Value)])
+    return VectorisedValue(root, root.keep(value.alias(":value")), root.keep(sure.alias(":known")))
+
+
+def _plain_value(found: Value) -> pl.Expr:
+    """Return the expression of a value that a column can hold as it is. Raises RefusedError for others."""
+    kind = found.type.item if isinstance(found.type, ListOf) else found.type
+    if found.lazy or kind not in (TEXT, INT, BOOL, FLOAT):
+        refuse(f"a value of type {found.type}")
+    return found.expr
+
+
+def _certain(found: Value) -> Value:
+    """Return a value that is null in the rows whose value is undefined, unknown or no finite number."""
+    bad = found.is_undefined() | found.is_unknown()
+    if found.type == FLOAT:
+        bad = bad | ~found.expr.is_finite().fill_null(True)
+    elif isinstance(found.type, ListOf) and found.type.item == FLOAT:
+        bad = bad | ~found.expr.list.eval(pl.element().is_finite().fill_null(True)).list.all().fill_null(True)
+    return Value(pl.when(~bad).then(pl.lit("")), TEXT, unknown=True)
 
 
 @dataclass

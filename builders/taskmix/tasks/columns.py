@@ -1,11 +1,13 @@
 """How a catalog's `columns` become canonical columns: a path, a list of columns, or one Jinja expression."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from taskmix.catalog.loading import CatalogTask
+from taskmix.compiler.templates import RowWise, VectorisedValue, compile_expression
 from taskmix.errors import CatalogError, RowError, nearest
 from taskmix.frames import SOURCE_ROW
 from taskmix.kinds.base import DataType
@@ -119,6 +121,17 @@ def evaluate(frame: pl.DataFrame, expression: Expression, name: str, task: str, 
         TemplateError: the expression fails on a row, or takes more than the limits of the workers.
         RowError: the values are of different types, which Polars alone would change to the first one's.
     """
+    compiled = _compiled(expression, tuple(frame.schema.items()))
+    found = None if isinstance(compiled, RowWise) or not len(frame) else compiled.run(frame)
+    return _by_jinja(frame, expression, name, task, workers) if found is None else found.alias(name)
+
+
+@functools.lru_cache(maxsize=1024)
+def _compiled(expression: Expression, schema: tuple[tuple[str, pl.DataType], ...]) -> VectorisedValue | RowWise:
+    return compile_expression(expression, dict(schema))
+
+
+def _by_jinja(frame: pl.DataFrame, expression: Expression, name: str, task: str, workers: Workers) -> pl.Series:
     values, failure = workers.evaluate(frame, expression, task)
     place = Place(name)
     where, hint = f"{expression.part.file}:{expression.part.line}: task {task}", "add `| string` or `| int`"

@@ -10,10 +10,12 @@ import polars as pl
 from taskmix import hashing
 from taskmix.catalog.loading import CatalogTask
 from taskmix.catalog.models import SplitName
+from taskmix.compiler.templates import RowWise, Vectorised
 from taskmix.compiler.translator import Facts
 from taskmix.errors import RowError
 from taskmix.frames import SOURCE_ROW, span
 from taskmix.kinds import Kind, View
+from taskmix.rendering import compiled_for
 from taskmix.sources.opening import Source
 from taskmix.tasks import columns
 from taskmix.templates.files import Template
@@ -72,6 +74,17 @@ class Task:
     def facts(self) -> Facts:
         """Return what is known of the variables of all rows."""
         return Facts(tuple(sorted(self.kind.constants(self.view).items())), self.kind.never_null)
+
+    def engines(self) -> Mapping[str, Vectorised | RowWise]:
+        """Return how each template is rendered, by the types of the task's variables: as expressions, or row by row.
+
+        Raises:
+            SourceError, RowError, TemplateError: the first rows cannot be read.
+        """
+        names = frozenset().union(*(template.names for template in self.templates))
+        rows = next((batch for batch in self.batches(next(iter(self.splits.values())), names) if len(batch)), None)
+        schema = rows.schema if rows is not None else {}
+        return {each.name: compiled_for(each, schema, None, self.facts) for each in self.templates}
 
     def batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield a split's usable rows in order: `source_row`, and the named variables, checked.
