@@ -200,6 +200,10 @@ def _missing(value: Value) -> Value:
 
 
 def _item(t: Translator, node: nodes.Getitem) -> Any_:
+    if isinstance(node.node, nodes.Name) and not isinstance(node.arg, nodes.Slice):
+        outer = t.outer_list(node.node.name)
+        if outer is not None:
+            return t.item_of(*outer, t.value(node.arg))
     value = t.value(node.node)
     if isinstance(node.arg, nodes.Slice):
         bounds = (NONE if each is None else t.value(each) for each in (node.arg.start, node.arg.stop, node.arg.step))

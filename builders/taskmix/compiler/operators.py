@@ -460,6 +460,20 @@ def _index(value: Any_, at: Any_, strict: bool) -> Any_:
 UNDEFINED_ITEM = Value(pl.lit(None), NOTHING, undefined=True)
 
 
+def looked_up(found: Value, at: Value, items: Callable[[pl.Expr], pl.Expr]) -> Value:
+    """Return an item of a list by a function that finds items by position.
+
+    `found` stands for the list: the expression is its length.
+    """
+    assert isinstance(found.type, ListOf)
+    number = at.expr.cast(pl.Int64)
+    inside = (number < found.expr) & (number >= -found.expr)
+    position = pl.when(inside).then(pl.when(number < 0).then(found.expr + number).otherwise(number))
+    item = Value(items(position), found.type.item, none=found.type.nullable)
+    where = Value(number, INT, at.none, at.undefined, at.unknown)
+    return _picked(found, where, item, found.expr)
+
+
 def _nowhere(found: Value, at: Value) -> Value:
     """Return what a position that is no number finds: undefined, unknown where the list or the position is."""
     fails = [found.is_undefined()] if found.undefined is not False else []

@@ -18,6 +18,8 @@ from taskmix.compiler.values import Any_, Either, Fixed, FixedMapping, Flag, Val
 ROW = ":row"
 MOST_ITEMS = 5_000_000
 Change = Callable[[pl.Expr], pl.Expr]
+Flats = dict[str, pl.Series]
+"""The items of list columns, one after the other, by the name of the column of their starts."""
 
 
 class TooManyItemsError(Exception):
@@ -30,9 +32,37 @@ class Columns:
 
     expressions: dict[str, pl.Expr] = field(default_factory=dict)
 
-    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with the columns."""
         return frame.with_columns(**self.expressions)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """A list column laid out flat, for loops further in to look items up; `start` is where each row's items start."""
+
+    lists: str
+    start: str
+
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
+        """Return the frame with the starts; keep the items."""
+        lists = frame[self.lists]
+        flats[self.start] = lists.explode(empty_as_null=False, keep_nulls=False)
+        sizes = lists.list.len().cast(pl.Int64).fill_null(0)
+        return frame.with_columns((sizes.cum_sum() - sizes).alias(self.start))
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Items of a list from outside a loop, by their places in the flat layout that `start` names."""
+
+    start: str
+    place: str
+    made: str
+
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
+        """Return the frame with the items."""
+        return frame.with_columns(flats[self.start].gather(frame[self.place]).alias(self.made))
 
 
 @dataclass
@@ -54,18 +84,18 @@ class Loop:
     texts: dict[str, str] = field(default_factory=dict)
     nested: dict[str, str] = field(default_factory=dict)
 
-    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with what the loop makes of each row."""
         items = self._explode(frame)
         if self.keep is not None:
-            items = self.before.run(items).filter(pl.col(self.keep))
+            items = self.before.run(items, flats).filter(pl.col(self.keep))
         counts = np.bincount(items[ROW].to_numpy(), minlength=len(frame)).astype(np.int64)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
         numbered = items.with_columns(
             pl.Series(self.index, np.arange(len(items), dtype=np.int64) - np.repeat(offsets[:-1], counts)),
             pl.Series(self.length, np.repeat(counts, counts)),
         )
-        done = self.body.run(numbered)
+        done = self.body.run(numbered, flats)
         return frame.with_columns(
             *(_nest(done[name], offsets).alias(made) for made, name in self.nested.items()),
             *(_join(done[name], offsets).alias(made) for made, name in self.texts.items()),
@@ -85,7 +115,7 @@ class Scope:
     """A frame to be: the steps that make its columns, and the columns of the scope around it that it needs."""
 
     parent: "Scope | None" = None
-    steps: list[Columns | Loop] = field(default_factory=list)
+    steps: list[Columns | Loop | Flatten | LookUp] = field(default_factory=list)
     outer: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -155,10 +185,22 @@ class Scope:
 
         return replace(value, expr=change(value.expr), none=flag(value.none), undefined=flag(value.undefined))
 
-    def run(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def look_up(self, lists: str, home: "Scope", position: pl.Expr) -> pl.Expr:
+        """Return items of a list column of a scope around this one, by positions from 0; null at a null."""
+        flat = next((each for each in home.steps if isinstance(each, Flatten) and each.lists == lists), None)
+        if flat is None:
+            flat = Flatten(lists, self.fresh())
+            home.steps.append(flat)
+        place = self.keep(self._bring(pl.col(flat.start), home) + position)
+        made = self.fresh()
+        self.steps.append(LookUp(flat.start, place, made))
+        return pl.col(made)
+
+    def run(self, frame: pl.DataFrame, flats: Flats | None = None) -> pl.DataFrame:
         """Return the frame after all steps."""
+        flats = {} if flats is None else flats
         for step in self.steps:
-            frame = step.run(frame)
+            frame = step.run(frame, flats)
         return frame
 
     def expressions(self) -> Iterator[pl.Expr]:
@@ -166,7 +208,7 @@ class Scope:
         for step in self.steps:
             if isinstance(step, Columns):
                 yield from step.expressions.values()
-            else:
+            elif isinstance(step, Loop):
                 yield from step.before.expressions()
                 yield from step.body.expressions()
 

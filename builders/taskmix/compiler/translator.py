@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 from jinja2 import nodes
 
-from taskmix.compiler import filters, rules, tests
+from taskmix.compiler import filters, operators, rules, tests
 from taskmix.compiler.scopes import Scope
 from taskmix.compiler.values import (
+    BOOL,
     INT,
     TEXT,
     UNDEFINED,
@@ -268,7 +269,32 @@ class Translator:
             return Appending(self.scope.bring(bound.value.items, bound.home))
         return self.scope.bring(bound.value, bound.home)
 
+    def outer_list(self, name: str) -> tuple[Value, Scope] | None:
+        """Return a list from a scope around this one, as it is there; None for anything else."""
+        bound = self.names.get(name) or Bound(self._at_root(name), self.root)
+        value, home = bound.value, bound.home
+        if home is self.scope or not isinstance(value, Value) or not isinstance(value.type, ListOf) or value.lazy:
+            return None
+        return value, home
+
+    def item_of(self, value: Value, home: Scope, at: Any_) -> Any_:
+        """Return an item of a list from a scope around this one, without a copy of the list for every turn here."""
+        where = column(at)
+        if is_constant(where):
+            stored = home.store(operators.index(value, where, self.strict))
+            return self.scope.bring(stored, home)
+        if where.type not in (INT, BOOL):
+            return operators.index(self.scope.bring(value, home), where, self.strict)
+        lists = home.keep(value.expr)
+        size = home.store(replace(value, expr=pl.col(lists).list.len().cast(pl.Int64)))
+        stand_in = column(self.scope.bring(size, home))
+        return operators.looked_up(stand_in, where, lambda position: self.scope.look_up(lists, home, position))
+
     def _column(self, name: str) -> Any_:
+        return self.scope.bring(self._at_root(name), self.root)
+
+    def _at_root(self, name: str) -> Any_:
+        """Return a column of the row as a value of the root's scope."""
         if name not in self.schema:
             return UNDEFINED
         for known, words in self.facts.constants:
@@ -278,7 +304,7 @@ class Translator:
         kind = type_of(self.schema[name], nullable)
         expr = pl.col(name) if self.schema[name] == kind.dtype else pl.col(name).cast(kind.dtype)
         value = Value(expr, kind, none=nullable)
-        return self.scope.bring(self.root.store(value), self.root)
+        return self.root.store(value)
 
 
 def _text(text: str) -> Value:
