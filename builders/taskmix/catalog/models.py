@@ -13,6 +13,7 @@ KindName = Literal[
     "multiple-choice",
     "text-generation",
     "conversation",
+    "table",
 ]
 FormatName = Literal["prompt-completion", "messages", "alpaca", "sharegpt", "text"]
 SplitName = Literal["train", "validation"]

@@ -24,6 +24,7 @@ _CATEGORIES = {
     "multiple-choice": "multiple-choice",
     "text-generation": "text-generation",
     "conversation": "text-generation",
+    "table": "text-generation",
 }
 _MEANINGS = {
     "train": "what to train on: one template a row",
