@@ -40,7 +40,10 @@ class TemplateFile:
 
 @dataclass(frozen=True)
 class Project:
-    """A catalog with its template files, the writers of its data files by path, and what was refused."""
+    """A catalog with its template files, the writers of its data files by path, and what was refused.
+
+    `remarks` are about what was left out for a reason of its own.
+    """
 
     format: str
     header: str
@@ -49,6 +52,7 @@ class Project:
     templates: Mapping[str, TemplateFile]
     refused: Sequence[Refused] = ()
     data: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -57,6 +61,7 @@ class Project:
             "format": self.format,
             "tasks": len(self.tasks),
             "templates": sum(len(file.templates) for file in self.templates.values()),
+            "remarks": list(self.remarks),
             "refused": [{name: getattr(each, name) for name in each.__annotations__} for each in self.refused],
         }
 

@@ -60,16 +60,13 @@ def _is_plain(text: str) -> bool:
 
 
 def _is_block(text: str) -> bool:
-    return _BLOCK.fullmatch(text) is not None and bool(text.strip("\n"))
+    """Whether a text can and should stand as a block: what it starts and ends with would be hard to see there."""
+    return _BLOCK.fullmatch(text) is not None and text.strip() == text
 
 
 def _block(text: str, indent: int) -> str:
     """Return a literal block scalar: its head and its lines."""
-    body = text.rstrip("\n")
-    ending = len(text) - len(body)
-    head = "|" + ("2" if text[0] in " \n\t" else "") + ("-" if not ending else "" if ending == 1 else "+")
-    lines = text.removesuffix("\n").split("\n") if ending else body.split("\n")
-    return head + "\n" + "".join((" " * indent + line if line else "") + "\n" for line in lines)
+    return "|-\n" + "".join((" " * indent + line if line else "") + "\n" for line in text.split("\n"))
 
 
 def _flow(value: Value) -> str:
