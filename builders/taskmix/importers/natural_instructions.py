@@ -28,7 +28,7 @@ EXAMPLES = 2
 ROWS_TO_CUT = 100
 """From so many rows on a task that trains gets a validation split."""
 
-_SCHEMA = {"id": pl.String, "input": pl.String, "target": pl.List(pl.String)}
+_SCHEMA: Mapping[str, pl.DataType] = {"id": pl.String(), "input": pl.String(), "target": pl.List(pl.String)}
 _TAGS = re.compile(r"\{[{%#]")
 _NUMBERED = re.compile(r"task\d+_")
 _CC = re.compile(r"cc[ -]by(?P<terms>(?:-(?:nc|sa|nd))*)[ -](?P<version>\d\.\d)", re.IGNORECASE)

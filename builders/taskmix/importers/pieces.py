@@ -234,11 +234,12 @@ def _effects(source: str) -> Effects:
     tree = parse(source)
     stores = frozenset(_stores(tree.body))
     mutated = list(_mutated(tree))
-    try:
-        reads = frozenset(find_undeclared_variables(tree))
-    except jinja2.TemplateSyntaxError as error:
-        # a filter or test that templates may not use
-        raise PieceError(error.message or "not valid Jinja", error.lineno) from None
+    for called in tree.find_all((nodes.Filter, nodes.Test)):
+        known = _environment.filters if isinstance(called, nodes.Filter) else _environment.tests
+        if called.name not in known:
+            what = type(called).__name__.lower()
+            raise PieceError(f"uses the {what} `{called.name}`, which templates may not use", called.lineno)
+    reads = frozenset(find_undeclared_variables(tree))
     # what is changed through a loop's variable may be anything that the loop goes over
     roots = frozenset(name for name in mutated if name in reads | stores)
     mutates = roots if len(roots) == len(set(mutated)) else roots | reads
