@@ -5,9 +5,8 @@ and is passed over; Python functions that make the text are refused.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from jinja2 import nodes
@@ -62,7 +61,7 @@ class _Given:
 Config = Mapping[str, _Given]
 
 
-class _Refusal(Exception):
+class _RefusedError(Exception):
     """Why a task cannot be imported, and the key that it is about."""
 
     def __init__(self, reason: str, given: _Given | None = None) -> None:
@@ -92,11 +91,11 @@ class _Reader:
 
         Raises:
             CatalogError: a file cannot be read.
-            _Refusal: an include leads outside, nowhere, or too deep.
+            _RefusedError: an include leads outside, nowhere, or too deep.
         """
         document = self.document(file)
         if not isinstance(document.value, dict):
-            raise _Refusal("is not a mapping")
+            raise _RefusedError("is not a mapping")
         functions = {at[0] for at in document.tags if at}
         own = {
             str(key): _Given(value, self.shown(file), document.line((str(key),)), str(key) in functions)
@@ -110,14 +109,14 @@ class _Reader:
 
     def _included(self, file: Path, name: object, given: _Given, depth: int) -> Path:
         if not isinstance(name, str) or "\0" in name:
-            raise _Refusal(f"include: {quoted(name)} is no file", given)
+            raise _RefusedError(f"include: {quoted(name)} is no file", given)
         target = (file.parent / name).resolve()
         if not target.is_relative_to(self.root):
-            raise _Refusal(f"include: {quoted(name)} leads out of the folder that is imported", given)
+            raise _RefusedError(f"include: {quoted(name)} leads out of the folder that is imported", given)
         if not target.is_file():
-            raise _Refusal(f"include: there is no file {quoted(name)}", given)
+            raise _RefusedError(f"include: there is no file {quoted(name)}", given)
         if depth >= MAX_INCLUDES:
-            raise _Refusal("include: files include each other, or one another too deeply", given)
+            raise _RefusedError("include: files include each other, or one another too deeply", given)
         return target
 
 
@@ -198,7 +197,7 @@ def _import_file(reader: _Reader, file: Path, refused: list[Refused]) -> list[_I
         name = value["task"]
         folder = file.relative_to(reader.root).parts[0] if file.parent != reader.root else file.parent.name
         return [_task(name, shown, reader.config(file), folder)]
-    except _Refusal as error:
+    except _RefusedError as error:
         given = error.given
         refused.append(Refused(given.file if given else shown, given.line if given else 1, name, visible(str(error))))
     except CatalogError as error:
@@ -225,14 +224,14 @@ def _mixtures(imported: Mapping[str, _Imported]) -> Mapping[str, Entry]:
 
 
 def _task(name: str, shown: str, config: Config, folder: str) -> _Imported:
-    """Turn a task's keys into a catalog entry and a template. Raises _Refusal."""
+    """Turn a task's keys into a catalog entry and a template. Raises _RefusedError."""
     _check_keys(config)
     kind = _text(config, "output_type") or "generate_until"
     if kind not in ("generate_until", "multiple_choice", "loglikelihood"):
-        raise _Refusal(f"output_type: {kind} asks for no answer", config["output_type"])
+        raise _RefusedError(f"output_type: {kind} asks for no answer", config["output_type"])
     asked = (_text(config, "description") or "") + _asked(config)
     if not asked:
-        raise _Refusal("doc_to_text is empty: it asks nothing", config.get("doc_to_text"))
+        raise _RefusedError("doc_to_text is empty: it asks nothing", config.get("doc_to_text"))
     choices = _choices(config) if kind == "multiple_choice" else None
     columns: dict[str, Value] = {}
     if choices is not None:
@@ -252,7 +251,7 @@ def _task(name: str, shown: str, config: Config, folder: str) -> _Imported:
     try:
         compile_entry(template)
     except TaskmixError as error:
-        raise _Refusal(error.message, config.get("doc_to_text")) from None
+        raise _RefusedError(error.message, config.get("doc_to_text")) from None
     entry = _entry("text-generation" if "target" in columns else "table", config, columns, folder)
     return _Imported(name, shown, entry, template)
 
@@ -262,26 +261,26 @@ def _check_keys(config: Config) -> None:
         if key in _NO_MATTER:
             continue
         if given.is_function:
-            raise _Refusal(f"{key} is a Python function", given)
+            raise _RefusedError(f"{key} is a Python function", given)
         if given.value not in (None, {}, []) and key == "dataset_kwargs":
             _check_kwargs(given)
         elif key not in _TEXT and given.value not in (None, "", False, {}, []):
-            raise _Refusal(f"{key} is not supported", given)
+            raise _RefusedError(f"{key} is not supported", given)
 
 
 def _check_kwargs(given: _Given) -> None:
     known = {"trust_remote_code", "metadata"}
     if not isinstance(given.value, dict) or set(given.value) - known:
-        raise _Refusal("dataset_kwargs choose the data in a way that a catalog cannot", given)
+        raise _RefusedError("dataset_kwargs choose the data in a way that a catalog cannot", given)
 
 
 def _text(config: Config, key: str) -> str | None:
-    """Return a text, None if it is not given. Raises _Refusal if it is something else."""
+    """Return a text, None if it is not given. Raises _RefusedError if it is something else."""
     given = config.get(key)
     if given is None or given.value is None:
         return None
     if not isinstance(given.value, str):
-        raise _Refusal(f"{key} is {quoted(given.value)}, not a text", given)
+        raise _RefusedError(f"{key} is {quoted(given.value)}, not a text", given)
     return given.value
 
 
@@ -289,7 +288,7 @@ def _asked(config: Config) -> str:
     """Return the Jinja of what a task asks."""
     text = _text(config, "doc_to_text")
     if text is None:
-        raise _Refusal("has no doc_to_text")
+        raise _RefusedError("has no doc_to_text")
     return f"{{{{ {text} }}}}" if _IDENTIFIER.fullmatch(text) else text
 
 
@@ -307,11 +306,11 @@ def _choices(config: Config) -> Value:
     if isinstance(value, list) and value and all(isinstance(each, str | int | float) for each in value):
         return [str(each) for each in value]
     if not isinstance(value, str) or not value.strip():
-        raise _Refusal("doc_to_choice is missing, or no list of words", given)
+        raise _RefusedError("doc_to_choice is missing, or no list of words", given)
     if _IDENTIFIER.fullmatch(value):
         return f"{{{{ {value} }}}}"
     if _expression(value, given) is None:
-        raise _Refusal("doc_to_choice is text that Python would read as a list, not one expression", given)
+        raise _RefusedError("doc_to_choice is text that Python would read as a list, not one expression", given)
     return value.strip()
 
 
@@ -326,7 +325,7 @@ def _chosen(config: Config) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{{{{ {_CHOSEN}[{value}] }}}}"
     if not isinstance(value, str) or not value.strip():
-        raise _Refusal("doc_to_target is missing, or neither an index nor a text", given)
+        raise _RefusedError("doc_to_target is missing, or neither an index nor a text", given)
     if value.strip().isdigit():
         return f"{{{{ {_CHOSEN}[{value.strip()}] }}}}"
     if _IDENTIFIER.fullmatch(value):
@@ -341,11 +340,11 @@ def _chosen(config: Config) -> str:
 
 
 def _target(config: Config) -> tuple[str, str]:
-    """Return the column or expression of a target, empty where its text is put together, and the Jinja of the output."""
+    """Return the column or expression of a target, empty where it is a text of its own, and the output's Jinja."""
     given = config.get("doc_to_target")
     value = given.value if given else None
     if not isinstance(value, str) or not value.strip():
-        raise _Refusal("doc_to_target is missing, or no text", given)
+        raise _RefusedError("doc_to_target is missing, or no text", given)
     if _IDENTIFIER.fullmatch(value):
         return value, "{{ target }}"
     expression = _expression(value, given)
@@ -359,7 +358,7 @@ def _expression(text: str, given: _Given | None) -> nodes.Expr | None:
     try:
         body = pieces.parse(text.strip()).body
     except PieceError as error:
-        raise _Refusal(str(error), given) from None
+        raise _RefusedError(str(error), given) from None
     printed = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
     single = len(printed) == 1 and not isinstance(printed[0], nodes.TemplateData)
     return printed[0] if single and text.strip().startswith("{{") and text.strip().endswith("}}") else None
@@ -386,21 +385,21 @@ def _reads(text: str, config: Config) -> frozenset[str]:
     try:
         return pieces.effects(pieces.read(text)).reads
     except PieceError as error:
-        raise _Refusal(str(error), config.get("doc_to_text")) from None
+        raise _RefusedError(str(error), config.get("doc_to_text")) from None
 
 
 def _entry(kind: str, config: Config, columns: Mapping[str, Value], folder: str) -> Entry:
     path, subset = _text(config, "dataset_path"), _text(config, "dataset_name")
     if not path:
-        raise _Refusal("has no dataset_path")
+        raise _RefusedError("has no dataset_path")
     try:
         SourceSpec(hub=path, config=subset)
     except ValidationError:
-        raise _Refusal(
+        raise _RefusedError(
             f"the dataset {quoted(path)} {quoted(subset)} is none of the hub", config["dataset_path"]
         ) from None
     if path in ("json", "csv", "parquet", "text", "arrow"):
-        raise _Refusal(f"dataset_path: {path} is a reader of local files", config["dataset_path"])
+        raise _RefusedError(f"dataset_path: {path} is a reader of local files", config["dataset_path"])
     source: dict[str, Value] = {"hub": path, **({"config": subset} if subset else {})}
     splits = _splits(config)
     entry: dict[str, Value] = {"kind": kind, "cluster": readable(folder, "task"), "source": source, "splits": splits}
@@ -412,7 +411,7 @@ def _splits(config: Config) -> dict[str, Value]:
     unseen = next((each for each in others if each and each != train), None)
     splits: dict[str, Value] = {**({"train": train} if train else {}), **({"validation": unseen} if unseen else {})}
     if not splits:
-        raise _Refusal("names no split")
+        raise _RefusedError("names no split")
     return splits
 
 
