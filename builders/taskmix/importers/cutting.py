@@ -8,7 +8,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from taskmix.importers.naming import unique
-from taskmix.importers.pieces import Block, Code, Piece, Text, effects, join, names, read, refuse, silent, walk
+from taskmix.importers.pieces import (
+    Block,
+    Code,
+    Effects,
+    Piece,
+    PieceError,
+    Text,
+    effects,
+    join,
+    names,
+    read,
+    refuse,
+    silent,
+    walk,
+)
 
 MARK = "|||"
 
@@ -37,6 +51,13 @@ def cut(source: str) -> Parts:
     Raises:
         PieceError: it has none, or more than one on a path, or one where a text cannot be cut; with the line.
     """
+    try:
+        return _parts(source)
+    except RecursionError:
+        raise PieceError("is too deeply nested", 1) from None
+
+
+def _parts(source: str) -> Parts:
     pieces = read(source)
     if not any(isinstance(piece, Text) and MARK in piece.source for piece in walk(pieces)):
         refuse("has no `|||`: promptsource drops every row", pieces[0] if pieces else Text("", 1))
@@ -67,7 +88,7 @@ def _cut(body: Sequence[Piece], taken: set[str], *, top: bool = False, first: bo
     uncut = piece.branches[-1].tag.keyword != "else" or not all(_has_mark(branch.body) for branch in piece.branches)
     if uncut and effects(after).prints:
         refuse("has text after a condition that holds `|||` in some of its branches only", after[0])
-    inside_first = first and not effects(before).prints
+    inside_first = first and not any(effects([each]).prints for each in before)
     halves = [
         _cut(branch.body, taken, first=inside_first) if _has_mark(branch.body) else _Halves((), branch.body, ())
         for branch in piece.branches
@@ -118,18 +139,19 @@ def _placed(
     also prints, or the order would change what it does, it is repeated without its text. `drawn` has already moved
     to the setup from inside the last piece.
     """
-    for_setup = _needed(before, drawn)
-    needed = _needed(before, (*drawn, *after))
-    silent_ones = frozenset(index for index in needed if _leaves_no_gap(before, index, first))
-    moved = _unread(before, (needed - for_setup) & silent_ones)
+    deeds = [effects([piece]) for piece in before]
+    for_setup = _needed(deeds, effects(drawn).reads)
+    needed = for_setup | _needed(deeds, effects(drawn).reads | effects(after).reads)
+    without_gap = needed & _without_gap(deeds, first)
+    moved = _unread(deeds, without_gap - for_setup)
     both = needed - moved
-    draws = any(effects([before[index]]).draws for index in both)
-    shared = _movable(before, both & silent_ones) if top or drawn or draws else frozenset()
+    may_move = top or drawn or any(deeds[index].draws for index in both)
+    shared = _movable(deeds, both & without_gap) if may_move else frozenset()
     repeated = both - shared
-    if drawn and (for_setup - shared or _changes_earlier(before, drawn[0], shared)):
+    if drawn and (for_setup - shared or _changes_earlier(deeds[:-1], before[-1], drawn[0], shared)):
         refuse("draws at random what both sides of `|||` use, from what it changes there", drawn[0])
     for index in repeated:
-        if effects([before[index]]).draws:
+        if deeds[index].draws:
             refuse("draws at random what both sides of `|||` use, and prints it there", before[index])
     answer = silent(before[index] for index in sorted(moved | repeated))
     return _Halves(
@@ -139,68 +161,66 @@ def _placed(
     )
 
 
-def _needed(before: Sequence[Piece], after: Sequence[Piece]) -> frozenset[int]:
-    """Return which pieces change what the part after the cut reads, directly or through others."""
-    wanted, needed = effects(after).reads, frozenset[int]()
+def _needed(deeds: Sequence[Effects], wanted: frozenset[str]) -> frozenset[int]:
+    """Return which pieces change what is wanted, directly or through others."""
+    needed = frozenset[int]()
     while True:
-        found = frozenset(index for index, piece in enumerate(before) if effects([piece]).changes & wanted)
+        found = frozenset(index for index, each in enumerate(deeds) if each.changes & wanted)
         if found == needed:
             return needed
         needed = found
-        wanted = wanted.union(*(effects([before[index]]).reads for index in found))
+        wanted = wanted.union(*(deeds[index].reads for index in found))
 
 
-def _leaves_no_gap(before: Sequence[Piece], index: int, first: bool) -> bool:
-    """Whether a piece can be taken out without a change to the text that is left, but for whitespace at its ends."""
-    own = effects([before[index]])
-    at_start = first and not effects(before[:index]).prints
-    at_end = not effects(before[index + 1 :]).prints
-    return not own.prints and (not own.spaces or at_start or at_end)
+def _without_gap(deeds: Sequence[Effects], first: bool) -> frozenset[int]:
+    """Return which pieces can be taken out without a change to the text that is left, but for its ends."""
+    printing = [index for index, each in enumerate(deeds) if each.prints]
+    start = printing[0] if printing else len(deeds)
+    end = printing[-1] if printing else -1
+    return frozenset(
+        index
+        for index, each in enumerate(deeds)
+        if not each.prints and (not each.spaces or (first and index < start) or index > end)
+    )
 
 
-def _unread(before: Sequence[Piece], candidates: frozenset[int]) -> frozenset[int]:
+def _unread(deeds: Sequence[Effects], candidates: frozenset[int]) -> frozenset[int]:
     """Return which of some pieces change only what no other piece reads or changes."""
     moved = candidates
     while True:
-        staying = [effects([piece]) for index, piece in enumerate(before) if index not in moved]
+        staying = [each for index, each in enumerate(deeds) if index not in moved]
         used = frozenset[str]().union(*(each.reads | each.changes for each in staying))
-        changed = frozenset[str]().union(*(each.mutates for each in staying))
+        mutated = frozenset[str]().union(*(each.mutates for each in staying))
         kept = frozenset(
-            index
-            for index in moved
-            if not effects([before[index]]).changes & used and not effects([before[index]]).reads & changed
+            index for index in moved if not deeds[index].changes & used and not deeds[index].reads & mutated
         )
         if kept == moved:
             return moved
         moved = kept
 
 
-def _movable(before: Sequence[Piece], candidates: frozenset[int]) -> frozenset[int]:
+def _movable(deeds: Sequence[Effects], candidates: frozenset[int]) -> frozenset[int]:
     """Return which of some pieces may run before everything else: they overtake nothing that would tell."""
-    shared = candidates
-    while True:
-        kept = frozenset(index for index in shared if not _overtakes(before, index, shared))
-        if kept == shared:
-            return shared
-        shared = kept
+    shared = frozenset[int]()
+    for index in sorted(candidates):
+        if not _overtakes(deeds[:index], deeds[index], shared):
+            shared |= {index}
+    return shared
 
 
-def _overtakes(before: Sequence[Piece], index: int, shared: frozenset[int]) -> bool:
+def _overtakes(earlier: Sequence[Effects], own: Effects, shared: frozenset[int]) -> bool:
     """Whether a piece would run before one that it changes something for, or that changes something for it."""
-    own = effects([before[index]])
-    for earlier in range(index):
-        other = effects([before[earlier]])
-        if earlier not in shared and (own.changes & (other.reads | other.changes) or other.changes & own.reads):
-            return True
-    return False
+    return any(
+        index not in shared and (own.changes & (other.reads | other.changes) or other.changes & own.reads)
+        for index, other in enumerate(earlier)
+    )
 
 
-def _changes_earlier(before: Sequence[Piece], drawn: Piece, shared: frozenset[int]) -> bool:
+def _changes_earlier(earlier: Sequence[Effects], last: Piece, drawn: Piece, shared: frozenset[int]) -> bool:
     """Whether a block of draws, taken out of the last piece, would change something for what stands before it."""
-    *earlier, last = before
     assert isinstance(last, Block)
-    conditions = last.with_bodies(() for _ in last.branches)
-    return _overtakes((*earlier, conditions, drawn), len(before), shared)
+    conditions = effects([last.with_bodies(() for _ in last.branches)])
+    return _overtakes([*earlier, conditions], effects([drawn]), shared)
 
 
 def _written(pieces: Sequence[Piece]) -> str:

@@ -168,7 +168,7 @@ def import_lm_eval(path: Path) -> Project:
             for name, each in imported.items()
         },
         refused=refused,
-        remarks=[f"{groups} files are groups of tasks or parts of others, and no tasks themselves"] if groups else [],
+        remarks=[f"no tasks themselves, but groups of tasks or parts of others: {groups:,} files"] if groups else [],
     )
 
 

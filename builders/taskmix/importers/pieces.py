@@ -16,6 +16,9 @@ from taskmix.templates.parts import environment
 from taskmix.templates.sandbox import MUTATING
 
 Token = tuple[int, str, str]
+MAX_CHARACTERS = 20_000
+"""The longest template of the public pool has 2,849."""
+
 _ENDS = {name: f"end{name}" for name in ("if", "for", "set", "with", "filter", "macro", "call", "block", "autoescape")}
 _BRANCHES = frozenset(("elif", "else"))
 _environment = environment(strict=False)
@@ -92,6 +95,8 @@ def join(pieces: Iterable[Piece]) -> str:
 
 def lex(source: str) -> list[Token]:
     """Return Jinja's tokens with their lines; their texts joined are the source. Raises PieceError."""
+    if len(source) > MAX_CHARACTERS:
+        raise PieceError(f"is longer than {MAX_CHARACTERS:,} characters", 1)
     try:
         return list(_environment.lex(source))
     except jinja2.TemplateSyntaxError as error:
