@@ -50,7 +50,11 @@ from taskmix.importers.pieces import PieceError, join, read, renamed
         ),
         pytest.param(
             "Q {% if a %}one ||| 1{% elif b %}two{% else %}three ||| 3{% endif %}",
-            Parts("", "Q {% if a %}one{% elif b %}two{% else %}three{% endif %}", "{% if a %}\n1\n{% elif b %}\n{% else %}\n3\n{% endif %}"),
+            Parts(
+                "",
+                "Q {% if a %}one{% elif b %}two{% else %}three{% endif %}",
+                "{% if a %}\n1\n{% elif b %}\n{% else %}\n3\n{% endif %}",
+            ),
             id="a branch without a mark has no output",
         ),
         pytest.param(
@@ -81,9 +85,13 @@ from taskmix.importers.pieces import PieceError, join, read, renamed
             None,
             id="a captured text",
         ),
-        pytest.param("{# a comment with ||| #} ask ||| {{ b }}", Parts("", "{# a comment with ||| #} ask", "{{ b }}"), id="comment"),
+        pytest.param(
+            "{# a comment with ||| #} ask ||| {{ b }}",
+            Parts("", "{# a comment with ||| #} ask", "{{ b }}"),
+            id="comment",
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_cut(source: str, parts: Parts | None) -> None:
     if parts is None:
         with pytest.raises(PieceError):

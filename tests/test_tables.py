@@ -1,4 +1,4 @@
-"""Tables as they are, and templates that keep plain Jinja's rules: setup, undefined, strip, empty, choices in a text."""
+"""Tables as they are, and templates by plain Jinja's rules: setup, undefined, strip, empty, choices in a text."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import pytest
 import taskmix
 from taskmix.catalog.loading import load_catalog
 from taskmix.errors import CatalogError, TemplateError
-from taskmix.previewing import END, START, preview
+from taskmix.previewing import preview
+from taskmix.templates.sandbox import END, START
 
 Project = Callable[..., Path]
 
@@ -26,7 +27,7 @@ mixtures:
   m: {tasks: [quiz]}
 default_mixture: m
 """
-ROWS = [
+ROWS: list[dict[str, object]] = [
     {"ask-1": f"What is {i}?", "options": {"text": [f"o{i}", "|||", f" p{i} "]}, "right": i % 3, "hint": None}
     for i in range(12)
 ]

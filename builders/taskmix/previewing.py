@@ -19,7 +19,6 @@ from taskmix.templates.files import Template, find_template
 from taskmix.templates.rowwise import Workers
 from taskmix.templates.sandbox import END, START
 
-
 # of a template that drops rows so many are looked at for each that is shown
 _LOOK_AT = 25
 _log = logging.getLogger(__name__)

@@ -150,9 +150,9 @@ def _remarks(imported: Iterable[_Imported], held: frozenset[str], test_tasks: Pa
     found = list(imported)
     dropped = sum(each.dropped for each in found)
     missing = len(held - {each.original for each in found})
-    remarks = [f"{dropped:,} instances without an output were left out"] if dropped else []
+    remarks = [f"instances left out for want of an output: {dropped:,}"] if dropped else []
     if missing:
-        remarks.append(f"{missing} of the {len(held)} tasks in {test_tasks} are not here")
+        remarks.append(f"tasks in {test_tasks} that are not here: {missing} of {len(held)}")
     return remarks
 
 

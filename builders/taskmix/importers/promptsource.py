@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 from jinja2 import nodes
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from taskmix.catalog import faults, yamlfile
-from taskmix.catalog.models import SourceSpec
+from taskmix.catalog.models import ConfigName, HubId
 from taskmix.errors import CatalogError, TaskmixError, TemplateError, UsageError
 from taskmix.importers import pieces
 from taskmix.importers.cutting import MARK, Parts, cut
@@ -72,8 +72,8 @@ class PromptFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    dataset: str
-    subset: str | None = None
+    dataset: HubId
+    subset: ConfigName | None = None
     templates: dict[str, PromptTemplate] = Field(default_factory=dict)
 
 
@@ -172,12 +172,9 @@ def read_file(file: Path, shown: str) -> tuple[yamlfile.Document, PromptFile]:
     document = replace(yamlfile.read(file, TAGS), path=Path(shown))
     _check_tags(document)
     try:
-        spec = PromptFile.model_validate(document.value)
-        SourceSpec(hub=spec.dataset, config=spec.subset)
+        return document, PromptFile.model_validate(document.value)
     except ValidationError as error:
-        model = PromptFile if error.title == "PromptFile" else SourceSpec
-        raise faults.explain(document, error, model) from None
-    return document, spec
+        raise faults.explain(document, error, PromptFile) from None
 
 
 def _check_tags(document: yamlfile.Document) -> None:
@@ -315,11 +312,13 @@ def _read_ids(path: Path | None) -> Mapping[str, str]:
             raise CatalogError(f"cannot be read as JSON: {error}", where=str(path)) from None
     else:
         value = yamlfile.read(path).value
-    if not isinstance(value, dict) or not all(isinstance(each, str) for each in (*value, *value.values())):
+    if not isinstance(value, dict):
         raise CatalogError("is not a map of names to hub ids", where=str(path), hint="glue: nyu-mll/glue")
-    for name in value.values():
-        SourceSpec(hub=name)
-    return value
+    try:
+        return TypeAdapter(dict[str, HubId]).validate_python(value)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        raise CatalogError(f"{quoted(wrong['input'])} is no id of a dataset on the hub", where=str(path)) from None
 
 
 def _refusals(error: TaskmixError, shown: str) -> Iterator[Refused]:
