@@ -11,8 +11,8 @@ from taskmix import hashing
 from taskmix.errors import TemplateError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.importers.pieces import PieceError
+from taskmix.rendering import render
 from taskmix.templates.files import Template
-from taskmix.templates.render import render
 from tests.pool import POOL, PoolTemplate, pool_templates, random_rows, real_rows, seed_of
 from tests.promptsource_oracle import Oracle
 from tests.workers import WORKERS
@@ -28,16 +28,30 @@ def sampled() -> list[PoolTemplate]:
     return list(pool_templates()[:: max(1, EVERY)]) if POOL.is_dir() else []
 
 
-def outcomes(template: Template, frame: pl.DataFrame) -> list[tuple[str, str] | str | None]:
-    """What taskmix makes of each row: its parts, None where it is dropped, or the error."""
-    found: list[tuple[str, str] | str | None] = []
+Outcome = tuple[str, str] | str | None
+"""The two parts of a row, None where it is dropped, or an error."""
+
+
+def row_by_row(template: Template, frame: pl.DataFrame) -> list[Outcome]:
+    """What Jinja makes of each row in taskmix's sandbox."""
+    found: list[Outcome] = []
     for index in range(len(frame)):
         try:
-            row = render(frame[index], template, "t", None, WORKERS).row(0, named=True)
-            found.append(None if row["output"] is None else (row["instruction"], row["output"]))
+            found += _parts(WORKERS.render(frame[index], template, "t"))
         except TemplateError as error:
             found.append(f"error: {error.message}")
     return found
+
+
+def together(template: Template, frame: pl.DataFrame, failing: Sequence[int]) -> list[Outcome]:
+    """What a build makes of all rows at once, but for those that fail."""
+    kept = frame.with_row_index("row").filter(~pl.col("row").is_in(failing)).drop("row")
+    made = iter(_parts(render(kept, template, "t", None, WORKERS).rows))
+    return ["error: " if row in failing else next(made) for row in range(len(frame))]
+
+
+def _parts(rendered: pl.DataFrame) -> list[Outcome]:
+    return [None if row["output"] is None else (row["instruction"], row["output"]) for row in rendered.rows(named=True)]
 
 
 def expected(
@@ -52,6 +66,10 @@ def expected(
     return found
 
 
+def _failed(outcome: Outcome) -> bool:
+    return isinstance(outcome, str)
+
+
 def differences(each: PoolTemplate, columns: pl.DataFrame) -> list[str]:
     """Where taskmix's text of some rows differs from promptsource's. Errors are equal, whatever they say."""
     template, entry = each.template(), each.entry()
@@ -60,13 +78,15 @@ def differences(each: PoolTemplate, columns: pl.DataFrame) -> list[str]:
     frame = columns.with_columns(numbers, draws)
     if each.clash and "choices" in frame.columns:
         frame = frame.with_columns(raw_choices=pl.col("choices"))
-    got = outcomes(template, frame)
+    got = row_by_row(template, frame)
+    failing = [row for row, outcome in enumerate(got) if _failed(outcome)]
+    built = together(template, frame, failing)
     rows = columns.rows(named=True)
     want = expected(Oracle(each.original, entry), rows, draws.to_list())
     return [
-        f"{each.id}: row {row}\n  taskmix      {ours}\n  promptsource {theirs}"
-        for row, ours, theirs in zip(rows, got, want, strict=True)
-        if ours != theirs and not (str(ours).startswith("error: ") and str(theirs).startswith("error: "))
+        f"{each.id}: row {row}\n  row by row   {ours}\n  in a build   {compiled}\n  promptsource {theirs}"
+        for row, ours, compiled, theirs in zip(rows, got, built, want, strict=True)
+        if not (ours == compiled == theirs or (_failed(ours) and _failed(theirs)))
     ]
 
 
