@@ -147,7 +147,7 @@ def _kind_columns(_: str) -> str:
 
 
 def _kind_variables(_: str) -> str:
-    return "\n\n".join(_variables_of(kind) for kind in KINDS.values() if kind.name != "conversation")
+    return "\n\n".join(_variables_of(kind) for kind in KINDS.values() if kind.name not in ("conversation", "table"))
 
 
 def _variables_of(kind: Kind) -> str:

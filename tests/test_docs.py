@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -160,6 +161,8 @@ def after_readme(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
             script += [re.sub(r"^pip install [^&]*&& (pytest$)?", "", line) for line in code.splitlines()]
     text = "\n".join(script)
     assert "pip" not in text
+    # what the examples of `mix import` read
+    shutil.copytree(ROOT / "examples" / "importing", folder, dirs_exist_ok=True)
     done = program("bash", "-euo", "pipefail", "-c", text, cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout

@@ -398,3 +398,16 @@ def test_the_content_of_a_block_scalar_starts_below_its_key(above: int, style: s
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() in ("first", "second"):
             assert content[number - start] == line.strip()
+
+
+def test_tags_that_are_asked_for_are_noted_and_change_nothing(tmp_path: Path) -> None:
+    text = "a: !One {b: !Two 1, c: [!One no]}\nd: !One |-\n  text\n"
+    found = yamlfile.parse(text, tmp_path / "t.yaml", ("!One", "!Two"))
+    assert found.value == {"a": {"b": 1, "c": ["no"]}, "d": "text"}
+    assert found.tags == {("a",): "!One", ("a", "b"): "!Two", ("a", "c", 0): "!One", ("d",): "!One"}
+
+
+@pytest.mark.parametrize("tag", ["!Two", "!!python/name:os.system", "!!int", "!<!One2>"])
+def test_other_tags_are_refused_beside_those_that_are_asked_for(tag: str, tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"t\.yaml:2: the tag"):
+        yamlfile.parse(f"a: !One 1\nb: {tag} 2\n", tmp_path / "t.yaml", ("!One",))

@@ -1,5 +1,6 @@
 """Real rows under real templates, before anything is built."""
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, find_template
 from taskmix.templates.rowwise import Workers
 from taskmix.templates.sandbox import END, START
+
+# of a template that drops rows so many are looked at for each that is shown
+_LOOK_AT = 25
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,16 +75,30 @@ def _task_previews(task: Task, template: str | None, rows: int, split: str | Non
     part = task.splits[chosen]
     found = pl.concat([batch.select(SOURCE_ROW) for batch in task.batches(part, ())])
     order = hashing.draws(hashing.key(seed, task.name, "preview"), pl.col(SOURCE_ROW))
-    drawn = found.with_columns(order=order).sort("order").head(rows).select(SOURCE_ROW).sort(SOURCE_ROW)
+    drawn = found.with_columns(order=order).sort("order").select(SOURCE_ROW, template=pl.lit(0, pl.UInt32))
+    first = drawn.head(rows).sort(SOURCE_ROW)
     templates = task.templates if template is None else (find_template(task.templates, template, task.name),)
-    drawn = drawn.with_columns(template=pl.lit(0, pl.UInt32))
     if not templates:
-        yield from _conversations(task, part, drawn, seed)
+        yield from _conversations(task, part, first, seed)
     for each in templates:
-        yield from _previews(task, part, each, drawn, seed)
+        yield from _previews(task, part, each, _full(task, part, each, drawn, rows, seed), seed)
+
+
+def _full(task: Task, split: Split, template: Template, drawn: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+    """Return the first rows that a template does not drop; it looks at a bounded number of them."""
+    if not template.drops_empty:
+        return drawn.head(count).sort(SOURCE_ROW)
+    looked_at = drawn.head(count * _LOOK_AT)
+    rendered = pl.concat(examples(task, split, [template], looked_at.sort(SOURCE_ROW), seed, evaluation=False))
+    kept = rendered.filter(pl.col("output").is_not_null()).select(SOURCE_ROW)
+    if not len(kept):
+        _log.info("%s/%s leaves all of %d rows empty", task.name, template.name, len(looked_at))
+    return looked_at.join(kept, on=SOURCE_ROW, how="semi", maintain_order="left").head(count).sort(SOURCE_ROW)
 
 
 def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
+    if not len(rows):
+        return
     plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
     values = pl.concat(task.rows(split, rows[SOURCE_ROW], template.names))
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")

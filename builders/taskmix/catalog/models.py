@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
+HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
+ConfigName = Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")]
 KindName = Literal[
     "text-classification",
     "token-classification",
@@ -13,6 +15,7 @@ KindName = Literal[
     "multiple-choice",
     "text-generation",
     "conversation",
+    "table",
 ]
 FormatName = Literal["prompt-completion", "messages", "alpaca", "sharegpt", "text"]
 SplitName = Literal["train", "validation"]
@@ -43,12 +46,8 @@ class _Model(BaseModel):
 class SourceSpec(_Model):
     """Where rows come from: a hub dataset, or local files."""
 
-    hub: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")] | None = Field(
-        None, description="A dataset's id on the hub, org/name."
-    )
-    config: Annotated[str, Field(pattern=r"^[\w][\w.+-]*$")] | None = Field(
-        None, description="The configuration of a hub dataset that has several."
-    )
+    hub: HubId | None = Field(None, description="A dataset's id on the hub, org/name.")
+    config: ConfigName | None = Field(None, description="The configuration of a hub dataset that has several.")
     revision: Annotated[str, Field(pattern=r"^[\w][\w./-]*$")] = Field(
         "main", description="A branch, tag or commit of a hub dataset."
     )

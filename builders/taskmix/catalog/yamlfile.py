@@ -5,7 +5,7 @@ untrusted: size, depth and the number of values after aliases are expanded are b
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,13 +35,14 @@ class Document:
     """A file's value, and the line (1-based) of every value in it.
 
     `lines` holds the line of each location's key or item; `texts` the line on which a text's content starts,
-    which for a block scalar is the one below.
+    which for a block scalar is the one below; `tags` the tag of each location that has one of those asked for.
     """
 
     path: Path
     value: object
     lines: Mapping[Location, int]
     texts: Mapping[Location, int]
+    tags: Mapping[Location, str] = field(default_factory=dict)
 
     def line(self, location: Location) -> int:
         """Return the line of a location, or of the nearest value around it."""
@@ -54,8 +55,8 @@ class Document:
         return f"{self.path}:{self.line(location)}"
 
 
-def read(path: Path) -> Document:
-    """Read a YAML file.
+def read(path: Path, tags: Collection[str] = ()) -> Document:
+    """Read a YAML file. The `tags` are noted and mean nothing: what they stand on is read as if they were not there.
 
     Raises:
         CatalogError: the file cannot be read, is not strict YAML, or exceeds a bound; with its line.
@@ -69,13 +70,13 @@ def read(path: Path) -> Document:
         raise CatalogError(f"not UTF-8: {error.reason} at byte {error.start}", where=f"{path}:{line}") from None
     except OSError as error:
         raise CatalogError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    return parse(text, path)
+    return parse(text, path, tags)
 
 
-def parse(text: str, path: Path) -> Document:
+def parse(text: str, path: Path, tags: Collection[str] = ()) -> Document:
     """Parse YAML text; `path` is what messages name. Raises CatalogError as `read` does."""
     try:
-        _check_events(text, path)
+        _check_events(text, path, tags)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -85,22 +86,22 @@ def parse(text: str, path: Path) -> Document:
         raise CatalogError(f"not valid YAML: {visible(error.problem or '')}", where=where, hint=hint) from None
     except yaml.YAMLError as error:
         raise CatalogError(f"not valid YAML: {visible(str(error))}", where=str(path)) from None
-    builder = _Builder(path)
+    builder = _Builder(path, tags)
     value = builder.value(node, ()) if node is not None else None
-    return Document(path, value, builder.lines, builder.texts)
+    return Document(path, value, builder.lines, builder.texts, builder.tags)
 
 
 _Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _check_events(text: str, path: Path) -> None:
-    """Refuse tags and deep nesting before anything is built."""
+def _check_events(text: str, path: Path, tags: Collection[str]) -> None:
+    """Refuse other tags and deep nesting before anything is built."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         assert event.start_mark is not None, event
         where = f"{path}:{event.start_mark.line + 1}"
         tag = getattr(event, "tag", None)
-        if tag not in (None, "!"):
+        if tag not in (None, "!", *tags):
             raise CatalogError(f"the tag {quoted(tag)} is not allowed here", where=where, hint="remove it")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
@@ -115,8 +116,10 @@ class _Builder:
     """Turns YAML nodes into plain values and notes their lines."""
 
     path: Path
+    known: Collection[str] = ()
     lines: dict[Location, int] = field(default_factory=dict)
     texts: dict[Location, int] = field(default_factory=dict)
+    tags: dict[Location, str] = field(default_factory=dict)
     count: int = 0
 
     def value(self, node: yaml.Node, at: Location) -> object:
@@ -129,13 +132,15 @@ class _Builder:
             hint = "an alias (*name) nests what it names, endlessly if that is around it"
             raise CatalogError(f"nested deeper than {MAX_DEPTH} levels", where=f"{self.path}:{line}", hint=hint)
         self.lines.setdefault(at, line)
+        if node.tag in self.known:
+            self.tags[at] = node.tag
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*at, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, yaml.ScalarNode)
         self.texts[at] = line + 1 if node.style in ("|", ">") else line
-        return node.value if node.style else _plain(node.value)
+        return node.value if node.style else plain(node.value)
 
     def _mapping(self, node: yaml.MappingNode, at: Location) -> dict[Scalar, object]:
         found: dict[Scalar, object] = {}
@@ -147,7 +152,7 @@ class _Builder:
                 raise CatalogError(
                     "a key must be a name", where=where, hint='quote a text that starts with a brace: "{{ … }}"'
                 )
-            name = key_node.value if key_node.style else _plain(key_node.value)
+            name = key_node.value if key_node.style else plain(key_node.value)
             if name in found:
                 # 1, 1.0 and true are one key to Python
                 message = f"the key {quoted(name)} stands twice (first on line {first[name]})"
@@ -158,7 +163,7 @@ class _Builder:
         return found
 
 
-def _plain(text: str) -> Scalar:
+def plain(text: str) -> Scalar:
     """Resolve a plain scalar by the core schema of YAML 1.2 (without octal and hexadecimal)."""
     if text in _CONSTANTS:
         return _CONSTANTS[text]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from taskmix.cli.importing import import_
 from taskmix.cli.params import (
     AnyName,
     MixtureName,
@@ -188,6 +189,9 @@ def init(folder: Path) -> None:
     for path in create(folder):
         click.echo(f"created {path}")
     click.echo(f"\nNow: cd {folder} && mix build")
+
+
+main.add_command(import_)
 
 
 @main.command(epilog='Example: eval "$(mix completion bash)"')

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -132,6 +133,20 @@ def preview_json(example: Preview) -> str:
     fields = dataclasses.asdict(example)
     del fields["marked"]
     return json.dumps(fields, ensure_ascii=False)
+
+
+def imported(summary: Json, folder: Path) -> str:
+    """Return what an import made, and what it refused."""
+    refused, shown = summary["refused"], 40
+    rows = [(f"{each['file']}:{each['line']}", each["name"], each["reason"]) for each in refused[:shown]]
+    parts: list[Table | Text] = []
+    if rows:
+        parts += [_table([("refused", ""), ("name", ""), ("reason", "")], rows), Text("")]
+    if len(refused) > shown:
+        parts += [Text(f"… and {len(refused) - shown:,} more, all in {folder / 'import.json'}\n")]
+    parts += [Text(visible(remark)) for remark in summary["remarks"]]
+    counts = f"{summary['tasks']:,} tasks with {summary['templates']:,} templates, {len(refused):,} refused"
+    return _print(*parts, Text(f"{folder}: {counts}"))
 
 
 def _highlighted(marked: str, colour: str) -> Text:

@@ -246,7 +246,12 @@ class _Compiler:
             return constant([word.strip() for word in text.constant.split(choices.separator)])
         words = column(methods.split(base.context, text, constant(choices.separator)))
         stripped = words.expr.list.eval(pl.element().str.strip_chars(rules.WHITESPACE))
-        return Value(stripped, words.type, unknown=words.unknown)
+        # where the data holds a separator too, Jinja's renderer keeps the two apart
+        columns = ((pl.col(name), self.schema[name]) for name in choices.names if name in self.schema)
+        held = [found for each in columns if (found := _holds(*each, choices.separator)) is not None]
+        if not held:
+            return Value(stripped, words.type, unknown=words.unknown)
+        return Value(pl.when(~pl.any_horizontal(held)).then(stripped), words.type, unknown=True)
 
     def _after_setup(self, base: Translator) -> Translator:
         """Return a translator that has run the template's setup."""
@@ -293,6 +298,10 @@ class _Compiler:
             found = self._for_each(start, Value(accepted.expr, accepted.type), answer[0])
             several = pl.when(accepted.expr.list.len() == 0).then(only.expr).otherwise(found.expr)
             return {**nothing, "references": Value(several, list_of(TEXT), unknown=True)}
+        if self.alternatives.by_word and self.template.choices is not None:
+            words = column(_plain(start.load("choices")))
+            answer_of = column(methods.list_index(start.context, words, output))
+            return {"choices": words, "answer": replace(answer_of, none=True, unknown=False), "references": only}
         return {**nothing, "references": only}
 
     def _for_each(self, start: Translator, items: Value, name: str) -> Value:
@@ -305,6 +314,21 @@ class _Compiler:
             return self._text(self.template.output, again, "output")
 
         return start.each_in_scope(items, rule)
+
+
+def _holds(expr: pl.Expr, dtype: pl.DataType, text: str) -> pl.Expr | None:
+    """Return whether a text is in any of the texts of a column; None where the column has none."""
+    if dtype == pl.String:
+        return expr.str.contains(text, literal=True).fill_null(False)
+    if isinstance(dtype, pl.List):
+        assert isinstance(dtype.inner, pl.DataType), dtype
+        inside = _holds(pl.element(), dtype.inner, text)
+        return None if inside is None else expr.list.eval(inside).list.any().fill_null(False)
+    if isinstance(dtype, pl.Struct):
+        fields = ((expr.struct.field(each.name), each.dtype) for each in dtype.fields)
+        held = [found for field, kind in fields if (found := _holds(field, kind, text)) is not None]  # type: ignore[arg-type]
+        return pl.any_horizontal(held) if held else None
+    return None
 
 
 def _plain(value: object) -> Any_:

@@ -6,6 +6,7 @@ from taskmix.kinds import (
     conversation,
     multiple_choice,
     question_answering,
+    table,
     text_classification,
     text_generation,
     token_classification,
@@ -21,6 +22,7 @@ KINDS: Mapping[str, Kind] = {
         multiple_choice,
         text_generation,
         conversation,
+        table,
     )
 }
 

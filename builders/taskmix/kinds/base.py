@@ -53,6 +53,7 @@ class Kind:
         fallback: the name of the template file that serves any task of the kind and shape; None for none.
         constants: the variables that are the same list of words in every row of a task.
         nullable: the variables, besides optional columns, that may be null or hold nulls.
+        by_word: whether a template's own choices are what evaluation lists: then its output is one of those words.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Kind:
     answer: tuple[str, str] | None = None
     constants: Callable[[View], Mapping[str, tuple[str, ...]]] = lambda view: {}
     nullable: frozenset[str] = frozenset()
+    by_word: bool = False
     names: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:

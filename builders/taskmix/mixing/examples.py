@@ -88,7 +88,8 @@ def _render(
     """Render one template on rows of one task."""
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
-    rule = Alternatives(task.kind.labelled == "label" and not task.view.multi_label, task.kind.answer)
+    by_label = task.kind.labelled == "label" and not task.view.multi_label
+    rule = Alternatives(by_label, task.kind.answer, task.kind.by_word)
     rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers, task.facts)
     whole = rendered.rows.with_columns(
         rows[SOURCE_ROW],

@@ -24,6 +24,7 @@ _CATEGORIES = {
     "multiple-choice": "multiple-choice",
     "text-generation": "text-generation",
     "conversation": "text-generation",
+    "table": "text-generation",
 }
 _MEANINGS = {
     "train": "what to train on: one template a row",
@@ -157,10 +158,11 @@ def _dropped(plan: Plan) -> str:
             f"{c.cut:,}",
             f"{c.where:,}",
             f"{c.too_short_or_long:,}",
+            f"{c.empty:,}",
             f"{c.usable:,}",
         )
         for part in plan.parts
-        if (c := part.counts).cut or c.where or c.too_short_or_long
+        if (c := part.counts).cut or c.where or c.too_short_or_long or c.empty
     ]
     if not rows:
         return ""
@@ -171,6 +173,7 @@ def _dropped(plan: Plan) -> str:
         "of another split",
         "dropped by `where`",
         "dropped by length",
+        "left empty by their template",
         "usable",
     )
     return "## Rows left out\n\n" + _table(head, rows)

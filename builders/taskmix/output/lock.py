@@ -80,7 +80,7 @@ def _part(part: Part) -> Json:
         "templates": [template.name for template in part.templates],
         "source_rows": counts.source,
         "cut": counts.cut,
-        "dropped": {"where": counts.where, "length": counts.too_short_or_long},
+        "dropped": {"where": counts.where, "length": counts.too_short_or_long, "empty": counts.empty},
         "usable": counts.usable,
     }
 

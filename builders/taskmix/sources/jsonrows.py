@@ -112,14 +112,15 @@ def _kind(value: object, name: str) -> str:
     raise ValueError(f"{quoted(name)} is a {type(value).__name__}, which no column holds")
 
 
-def decode(text: str) -> object:
+def decode(text: str, *, nan_as_null: bool = False) -> object:
     """Return the value of JSON text.
 
     Raises:
-        ValueError: it is not JSON, has a key twice, a NaN or infinity, half of a surrogate pair, or is too deep.
+        ValueError: it is not JSON, has a key twice, a NaN or infinity unless those are to be null, half of a
+            surrogate pair, or is too deep.
     """
     try:
-        value: object = _DECODER.decode(text)
+        value: object = (_LENIENT if nan_as_null else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text.strip() else ""
         raise ValueError(f"not valid JSON: {error.msg} ({line}character {error.colno})") from None
@@ -145,3 +146,4 @@ def _no_number(name: str) -> Never:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_number)
+_LENIENT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=lambda name: None)

@@ -65,10 +65,12 @@ class Source:
 
     def _pieces(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         paths = self.splits[split]
-        frame = files.scan(paths).select(columns).with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
+        # a frame without columns has no rows to number
+        read = columns or self.schema(split).names()[:1]
+        frame = files.scan(paths).select(read).with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
         found = files.guarded(paths, lambda: iter(frame.collect_batches(chunk_size=_PIECE_ROWS)))
         while (piece := files.guarded(paths, lambda: next(found, None))) is not None:
-            yield piece
+            yield piece.select(SOURCE_ROW, *columns)
 
     def require(self, split: str, where: str) -> str:
         """Return a split's name if the source has it. Raises CatalogError that shows those it has."""

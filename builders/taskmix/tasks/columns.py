@@ -40,6 +40,14 @@ def map_columns(task: CatalogTask, schema: Mapping[str, pl.DataType], source: st
     return tuple(_map(task, name, mapped, schema, source) for name, mapped in task.spec.columns.items())
 
 
+def nameable(schema: Mapping[str, pl.DataType], maps: Sequence[ColumnMap]) -> tuple[ColumnMap, ...]:
+    """Return names with underscores for columns whose names have hyphens, which templates cannot write."""
+    taken = {*schema, *(each.name for each in maps)}
+    pairs = ((name.replace("-", "_"), name) for name in schema if "-" in name)
+    found = {new: ColumnMap(new, frozenset([name]), pl.col(name).alias(new)) for new, name in pairs if new not in taken}
+    return tuple(found.values())
+
+
 def _map(
     task: CatalogTask, name: str, mapped: str | Sequence[str], schema: Mapping[str, pl.DataType], source: str
 ) -> ColumnMap:

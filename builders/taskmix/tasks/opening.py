@@ -34,6 +34,8 @@ def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
     first = next(iter(splits.values())).source_split
     schema = source.schema(first)
     maps = columns.map_columns(entry, schema, f"{source.label} ({first})")
+    if not kind.columns:
+        maps += columns.nameable(schema, maps)
     view = _view(entry, kind, source, first, maps, workers)
     path = _template_path(entry, kind, view)
     task = Task(
@@ -173,6 +175,12 @@ def _template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
             hint=nearest(wanted, known),
         )
     fallback = kind.fallback(view)
+    if found is None and not kind.names:
+        raise CatalogError(
+            f"the task {entry.name} has no templates, and a {kind.name} has none of its kind",
+            where=f"{entry.where()}: task {entry.name}",
+            hint=f"write {folders[0] / entry.name}.yaml, or name another file: `templates: …`",
+        )
     return found or (template_file(fallback, folders) if fallback else None)
 
 

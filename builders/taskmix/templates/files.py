@@ -28,7 +28,7 @@ class TemplateSpec(BaseModel):
     input: str = ""
     output: Annotated[str, Field(min_length=1)]
     choices: str | Annotated[list[str], Field(min_length=1)] | None = None
-    choices_separator: Annotated[str, Field(min_length=1)] | None = None
+    choices_separator: Annotated[str, Field(min_length=1, max_length=32)] | None = None
     undefined: Literal["error", "empty"] = "error"
     strip: bool = False
     empty: Literal["error", "drop"] = "error"
@@ -96,9 +96,13 @@ def read_templates(path: Path) -> tuple[Template, ...]:
 @functools.lru_cache(maxsize=1024)
 def _read(path: Path, modified: int, size: int) -> tuple[Template, ...]:
     """Read and compile a template file once for each state that it is in: many tasks may share it."""
-    document = yamlfile.read(path)
+    return templates_in(yamlfile.read(path))
+
+
+def templates_in(document: yamlfile.Document) -> tuple[Template, ...]:
+    """Return the templates of a document. Raises as `read_templates` does."""
     if not isinstance(document.value, list) or not document.value:
-        raise CatalogError("not a list of templates", where=str(path), hint="start each with `- name: …`")
+        raise CatalogError("not a list of templates", where=str(document.path), hint="start each with `- name: …`")
     templates = [_template(document, index, entry) for index, entry in enumerate(document.value)]
     seen: dict[str, Template] = {}
     for template in templates:

@@ -14,6 +14,8 @@ from taskmix.text import quoted, visible
 
 Row = Mapping[str, object]
 OUT_OF_MEMORY = "needs more memory than a template may take"
+# Unicode keeps the 32 code points from here for a program's own use: no text has them
+_NO_CHARACTER = 0xFDD0
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,10 @@ class Expression:
 
 @dataclass(frozen=True)
 class SplitText:
-    """A Jinja text that holds a list of words between separators; whitespace around each goes."""
+    """A Jinja text that holds a list of words between separators; whitespace around each goes.
+
+    A separator in the data is no separator: it stays part of its word.
+    """
 
     part: Part
     separator: str
@@ -193,11 +198,27 @@ class SplitText:
 
     def value(self, row: Row) -> list[str]:
         """Return the words for one row. Raises TemplateError without the row's name."""
-        return [word.strip() for word in self.part.render(row).split(self.separator)]
+        # one for one, so that what counts or cuts characters does the same
+        stand_in = "".join(chr(_NO_CHARACTER + index) for index in range(len(self.separator)))
+        guarded = {name: _replaced(row[name], self.separator, stand_in) for name in self.names if name in row}
+        words = self.part.render(guarded).split(self.separator)
+        back = str.maketrans(stand_in, self.separator)
+        return [word.strip().translate(back) for word in words]
 
     def compiled_at(self, line: int) -> str:
         """Return ``file:line`` of a line of the Python that Jinja made of the text."""
         return self.part.compiled_at(line)
+
+
+def _replaced(value: object, old: str, new: str) -> object:
+    """Return a value with one text for another in all its texts."""
+    if isinstance(value, str):
+        return value.replace(old, new)
+    if isinstance(value, list):
+        return [_replaced(each, old, new) for each in value]
+    if isinstance(value, dict):
+        return {key: _replaced(each, old, new) for key, each in value.items()}
+    return value
 
 
 def known(row: Row, draw: int, strict: bool) -> dict[str, object]:

@@ -19,11 +19,13 @@ class Alternatives:
     """What evaluation rows list beside their completion.
 
     `by_label`: whether a row has one label, so that the output can be rendered for each. `answer`: the variable
-    that holds one accepted answer, and the one that holds all.
+    that holds one accepted answer, and the one that holds all. `by_word`: whether the output is one of the
+    template's own choices.
     """
 
     by_label: bool
     answer: tuple[str, str] | None
+    by_word: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,10 @@ class RowRenderer:
             return self._by_label(row), label, [output]
         if rule.answer and rule.answer[0] in names:
             return None, None, list(self._by_answer(row, output, *rule.answer))
+        if rule.by_word and self.template.choices is not None:
+            words = row["choices"]
+            assert isinstance(words, list), row
+            return words, words.index(output) if output in words else None, [output]
         return None, None, [output]
 
     def _by_label(self, row: Row) -> list[str]:
