@@ -25,6 +25,7 @@ from taskmix.catalog import builtin
 from taskmix.catalog.models import LATER, json_schema
 from taskmix.cli import main
 from taskmix.kinds import KINDS, Kind
+from taskmix.linting.rules import RULES
 from taskmix.output.formats import FORMATS
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
@@ -202,6 +203,11 @@ def _format_row(form: str, _: str) -> str:
     return _fenced({name: value for name, value in row.items() if name not in MEANINGS})
 
 
+def _rules(_: str) -> str:
+    rows = [(f"[`{rule.name}`](#{rule.name})", rule.severity, rule.needs, rule.description) for rule in RULES]
+    return _table(("rule", "severity", "needs", "a template, file or task"), rows)
+
+
 def _common_columns(_: str) -> str:
     row, schema = _shown_row("prompt-completion"), _built("prompt-completion", "starter", "heldout").schema
     shown = [(f"`{name}`", _type(schema[name]), f"`{_json(row[name])}`", meaning) for name, meaning in MEANINGS.items()]
@@ -243,6 +249,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "tests": _tests,
     "globals": _globals,
     "keys of later versions": _later,
+    "rules of the linter": _rules,
     "common columns": _common_columns,
     "conversation": _conversation,
     **{f"row of {form}": functools.partial(_format_row, form) for form in FORMATS},

@@ -11,6 +11,7 @@ from taskmix.cli.params import (
     MixtureName,
     TaskName,
     catalog_option,
+    commas,
     exits,
     json_option,
     mirror_option,
@@ -19,6 +20,14 @@ from taskmix.cli.params import (
 )
 
 SHELLS = ("bash", "zsh", "fish")
+KINDS = (
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "multiple-choice",
+    "text-generation",
+    "conversation",
+)
 
 
 class _Group(click.Group):
@@ -163,6 +172,85 @@ def preview(
     options = {"template": template, "rows": rows, "split": split, "seed": seed, "mirror": mirror}
     for each in run(task, catalog=load_catalog(catalog), **options):  # type: ignore[arg-type]
         click.echo(display.preview_json(each) if as_json else display.preview(each))
+
+
+@main.command(epilog="Example: mix lint review-sentiment --ignore trailing-whitespace")
+@click.argument("targets", nargs=-1, metavar="[TASK|CLUSTER|FILE]...", type=TaskName())
+@catalog_option
+@mirror_option
+@click.option("--select", multiple=True, metavar="RULES", help="Only these rules: names or their starts, with commas.")
+@click.option("--ignore", multiple=True, metavar="RULES", help="All rules but these.")
+@click.option("--rows", type=click.IntRange(0), default=200, show_default=True, help="At most so many rows a task.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "github"]),
+    default="text",
+    show_default=True,
+    help="For people, for programs, or as annotations of a GitHub workflow.",
+)
+@click.option("--strict", is_flag=True, help="Exit 1 on warnings too.")
+def lint(
+    targets: tuple[str, ...],
+    catalog: Path | None,
+    mirror: Path | None,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    rows: int,
+    form: str,
+    strict: bool,
+) -> None:
+    """Find mistakes in templates and tasks, in their text and on a sample of rows.
+
+    Without arguments the whole catalog is looked at. Nothing is downloaded. Exit 1 if there are errors.
+    """
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.linting.formats import FORMATS
+    from taskmix.linting.running import lint as run
+
+    options = {"select": commas(select), "ignore": commas(ignore), "rows": rows, "mirror": mirror}
+    report = run(targets, catalog=load_catalog(catalog), **options)  # type: ignore[arg-type]
+    if printed := FORMATS[form](report):
+        click.echo(printed)
+    if report.count("error") or (strict and report.count("warning")):
+        click.get_current_context().exit(1)
+
+
+@main.command(epilog="Example: mix add my-project/data/shop-messages.jsonl --name messages --print")
+@click.argument("source")
+@click.option("--config", help="The configuration of a hub dataset that has several.")
+@click.option("--revision", help="A branch, tag or commit of a hub dataset.")
+@click.option("--name", help="The task's name.  [default: from the source's]")
+@click.option("--kind", type=click.Choice(KINDS), help="What kind of task it is, instead of a guess.")
+@click.option("--catalog", type=click.Path(path_type=Path), help="Catalog file to write to, made if it is not there.")
+@mirror_option
+@click.option("--print", "--dry-run", "only_show", is_flag=True, help="Print the entry and write nothing.")
+def add(
+    source: str,
+    config: str | None,
+    revision: str | None,
+    name: str | None,
+    kind: str | None,
+    catalog: Path | None,
+    mirror: Path | None,
+    only_show: bool,
+) -> None:
+    """Write a catalog entry for SOURCE: org/name on the hub, or a file, folder or glob.
+
+    Kind, columns, labels and splits are guessed from its columns and values, for you to look over. The entry goes to
+    $TASKMIX_CATALOG or ./catalog.yaml, and the kind's own templates make it usable at once.
+    """
+    from taskmix.adding.running import Request
+    from taskmix.adding.running import add as run
+
+    request = Request(source, config, revision, name, kind, mirror)
+    added = run(request, catalog, only_show=only_show)
+    for remark in added.remarks:
+        click.echo(f"{added.name}: {remark}", err=True)
+    click.echo(added.text, nl=False)
+    if added.catalog is not None:
+        where = f" --catalog {added.catalog}" if catalog is not None else ""
+        click.echo(f"\nadded to {added.catalog}. Now: mix preview {added.name}{where}", err=True)
 
 
 @main.command(epilog="Example: mix verify mixtures/starter")

@@ -33,6 +33,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 seed_option = click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Replace the mixture's seed.")
 
 
+def commas(values: tuple[str, ...]) -> list[str]:
+    """Return the parts of an option that may be given several times, each with several parts between commas."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
 class TaskName(click.ParamType[str]):
     """A task's name, completed from the catalog."""
 

@@ -14,6 +14,10 @@ _BELOW_64_BITS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl
 LabelsSpec = Sequence[str] | Mapping[str | bool | int, str]
 
 
+class NoWordsError(CatalogError):
+    """Neither the catalog nor the source has words for a task's labels."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """Label words in order; `index` maps a value of the source, as text, to the position of its word."""
@@ -76,7 +80,7 @@ def make_labels(
 def _from_source(dtype: pl.DataType, class_names: Sequence[str] | None, where: str, source: str) -> Labels:
     if not class_names or not dtype.is_integer():
         hint = "give `labels`: a list of words for the ids in order, or {value in the source: word}"
-        raise CatalogError(f"{source} has no names for its labels", where=where, hint=hint)
+        raise NoWordsError(f"{source} has no names for its labels", where=where, hint=hint)
     return Labels(tuple(class_names), {str(i): i for i in range(len(class_names))})
 
 

@@ -25,6 +25,8 @@ EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
 _BOM = b"\xef\xbb\xbf"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+_ABOUT_DATA = frozenset("dataset_dict.json dataset_info.json dataset_infos.json features.json state.json".split())
+"""Files beside the data in folders that `datasets` wrote: they describe it."""
 _LONGEST_FIELD = 2**31 - 1
 
 T = TypeVar("T")
@@ -36,12 +38,13 @@ Stamp = tuple[int, int]
 def find_splits(path: Path, extensions: Sequence[str] = EXTENSIONS) -> Splits:
     """Return the files of each split of a folder, a file or a glob, sorted by name.
 
-    In a folder a split is `SPLIT.EXT` or `SPLIT-00000-of-00002.EXT`; a file or a glob is one split, `train`.
+    In a folder a split is `SPLIT.EXT` or `SPLIT-00000-of-00002.EXT`; a file or a glob is one split, `train`. JSON files
+    in which `datasets` describes the data are none.
     """
     if path.is_dir():
         found: dict[str, list[Path]] = {}
         for file in sorted(path.iterdir()):
-            if file.suffix in extensions and not file.name.startswith("."):
+            if file.suffix in extensions and not file.name.startswith(".") and file.name not in _ABOUT_DATA:
                 match = _SHARD.fullmatch(file.stem)
                 assert match, file
                 found.setdefault(match["split"], []).append(file)

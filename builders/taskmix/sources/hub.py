@@ -63,6 +63,31 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
     return Pinned(folder, commit)
 
 
+def fetched(hub: str, config: str | None, revision: str) -> str | None:
+    """Return the commit of a revision that was fetched before and is in the cache; the hub is not asked."""
+    base = cache_folder() / "hub" / hub.replace("/", "--")
+    seen = base / "refs" / quote(revision, safe="")
+    try:
+        commit = revision if _COMMIT.fullmatch(revision) else seen.read_text("ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    folder = base / (f"config-{config}" if config else "default") / commit
+    return commit if _COMMIT.fullmatch(commit) and folder.is_dir() else None
+
+
+def readme(hub: str, commit: str) -> str | None:
+    """Return the text of a dataset's card; None if it has none, or the hub gives no answer."""
+    from huggingface_hub import hf_hub_download
+
+    with tempfile.TemporaryDirectory() as folder, _without_bars():
+        try:
+            path = hf_hub_download(hub, "README.md", repo_type="dataset", revision=commit, local_dir=folder)
+        except Exception as error:
+            _LOG.info("%s: its card cannot be read: %s", hub, _first_line(error))
+            return None
+        return Path(path).read_text("utf-8", errors="replace")
+
+
 def _resolve(hub: str, revision: str, seen: Path) -> str:
     """Return the commit that a revision names; where the hub gives no answer, the one that it named last time."""
     if _COMMIT.fullmatch(revision):

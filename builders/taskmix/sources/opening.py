@@ -72,6 +72,12 @@ class Source:
         while (piece := files.guarded(paths, lambda: next(found, None))) is not None:
             yield piece.select(SOURCE_ROW, *columns)
 
+    def count(self, split: str) -> int:
+        """Return the number of a split's rows."""
+        paths = self.splits[split]
+        counted = files.guarded(paths, lambda: files.scan(paths).select(pl.len()).collect())
+        return int(counted.item())
+
     def require(self, split: str, where: str) -> str:
         """Return a split's name if the source has it. Raises CatalogError that shows those it has."""
         if split not in self.splits:

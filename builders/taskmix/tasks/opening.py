@@ -1,6 +1,7 @@
 """A task of the catalog with its source, its kind and its templates, all checked against each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -16,7 +17,7 @@ from taskmix.sources.opening import Source, open_source
 from taskmix.tasks import columns
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, read_templates, template_file
-from taskmix.templates.parts import Expression
+from taskmix.templates.parts import Expression, Part
 from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
@@ -28,6 +29,16 @@ def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
         CatalogError: a split, column, label or template is not what the source or kind has; both are shown.
         SourceError, TemplateError: a file cannot be read, or a template does not compile.
     """
+    bare = open_bare(entry, mirror, workers)
+    task = replace(bare, templates=read_templates(bare.template_path) if bare.template_path else ())
+    _check_splits_agree(task)
+    for template in task.templates:
+        check_names(task, template)
+    return task
+
+
+def open_bare(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task:
+    """Open a task's source and find its template file, which is not read. Raises as `open_task` does."""
     kind = KINDS[entry.spec.kind]
     source = open_source(entry, mirror)
     splits = _splits(entry, source)
@@ -37,8 +48,7 @@ def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
     if not kind.columns:
         maps += columns.nameable(schema, maps)
     view = _view(entry, kind, source, first, maps, workers)
-    path = _template_path(entry, kind, view)
-    task = Task(
+    return Task(
         entry=entry,
         kind=kind,
         view=view,
@@ -46,14 +56,10 @@ def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
         splits=splits,
         maps=maps,
         keep=_where(entry, schema, maps, source),
-        templates=read_templates(path) if path else (),
-        template_path=path,
+        templates=(),
+        template_path=template_path(entry, kind, view),
         workers=workers,
     )
-    _check_splits_agree(task)
-    for template in task.templates:
-        check_names(task, template)
-    return task
 
 
 def _splits(entry: CatalogTask, source: Source) -> Mapping[SplitName, Split]:
@@ -161,7 +167,7 @@ def _where(
     return keep
 
 
-def _template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
+def template_path(entry: CatalogTask, kind: Kind, view: View) -> Path | None:
     """Return the template file: the one named, else the task's own, else the kind's."""
     folders = [entry.root / "templates", builtin.templates_folder()]
     wanted = entry.spec.templates
@@ -207,21 +213,29 @@ def check_names(task: Task, template: Template) -> None:
     Raises:
         TemplateError: with the template's file and line, and the nearest name.
     """
-    schema, known = task.schema(), task.variables()
+    for part, name, hint in unknown_names(template, task.variables()):
+        if part.strict:
+            message = f"template {template.name}: the task {task.name} has no {quoted(name)}"
+            raise TemplateError(message, where=part.where(name), hint=hint)
+    for part, name, hint in columns_not_plain(task, template):
+        message = f"template {template.name}: the column {quoted(name)} of task {task.name} is {task.schema()[name]}"
+        raise TemplateError(message, where=part.where(name), hint=hint)
+
+
+def unknown_names(template: Template, known: Collection[str]) -> Iterator[tuple[Part, str, str]]:
+    """Yield each name that a template uses and nobody gives it: its part, the name, and a hint at the nearest."""
+    for part in template.parts:
+        is_text = any(part is text for text in template.texts)
+        allowed = {*known, "choices"} if template.choices is not None and is_text else {*known}
+        for name in sorted(part.names - allowed - part.assigned):
+            yield part, name, nearest(name, allowed)
+
+
+def columns_not_plain(task: Task, template: Template) -> Iterator[tuple[Part, str, str]]:
+    """Yield each column that a template names and that holds what templates cannot take, such as dates; a hint."""
+    schema = task.schema()
     mapped = {each.name for each in task.maps} | task.kind.names
-    for part in (template.instruction, template.input, template.output):
-        allowed = known | {"choices"} if template.choices is not None else known
-        unknown = part.names - allowed - part.assigned if part.strict else ()
-        for name in sorted(unknown):
-            raise TemplateError(
-                f"template {template.name}: the task {task.name} has no {quoted(name)}",
-                where=part.where(name),
-                hint=nearest(name, allowed),
-            )
+    for part in template.texts:
         for name in sorted((part.names & set(schema)) - mapped):
             if not columns.is_plain(schema[name]):
-                raise TemplateError(
-                    f"template {template.name}: the column {quoted(name)} of task {task.name} is {schema[name]}",
-                    where=part.where(name),
-                    hint="templates take text, numbers, truth values, and lists and mappings of them",
-                )
+                yield part, name, "templates take text, numbers, truth values, and lists and mappings of them"

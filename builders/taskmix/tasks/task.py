@@ -95,10 +95,15 @@ class Task:
         for kept, _ in self.kept_batches(split, names):
             yield kept
 
-    def kept_batches(self, split: Split, names: Collection[str]) -> Iterator[tuple[pl.DataFrame, Dropped]]:
-        """Yield what `batches` does, with the count of rows that each batch lost."""
+    def kept_batches(
+        self, split: Split, names: Collection[str], wanted: pl.Series | None = None
+    ) -> Iterator[tuple[pl.DataFrame, Dropped]]:
+        """Yield what `batches` does, of the wanted rows or of all, with the count of rows that each batch lost."""
         for batch in self._batches(split, names):
-            kept, dropped = self._keep(columns.apply(batch, self.maps, self.name, self.workers), split)
+            chosen = batch if wanted is None else _among(batch, wanted)
+            if wanted is not None and not len(chosen):
+                continue
+            kept, dropped = self._keep(columns.apply(chosen, self.maps, self.name, self.workers), split)
             yield self._canonical(kept, split, names), dropped
 
     def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
@@ -107,10 +112,8 @@ class Task:
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
         for batch in self._batches(split, names):
-            first = batch[SOURCE_ROW][0]
-            inside = wanted[span(wanted, first, first + len(batch))]
-            if len(inside):
-                chosen = batch if len(inside) == len(batch) else batch[inside - first]
+            chosen = _among(batch, wanted)
+            if len(chosen):
                 yield self._canonical(columns.apply(chosen, self.maps, self.name, self.workers), split, names)
 
     def _batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
@@ -170,3 +173,10 @@ class Task:
     def schema(self, split: str | None = None) -> pl.Schema:
         """Return the source's columns in one of its splits; by default in the first that the task uses."""
         return self.source.schema(split or next(iter(self.splits.values())).source_split)
+
+
+def _among(batch: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
+    """Return the rows of a batch that are wanted (numbers of rows, ascending, each once)."""
+    first = batch[SOURCE_ROW][0]
+    inside = wanted[span(wanted, first, first + len(batch))]
+    return batch if len(inside) == len(batch) else batch[inside - first]

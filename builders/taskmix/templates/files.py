@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taskmix.catalog import faults, yamlfile
 from taskmix.catalog.models import Name
-from taskmix.errors import CatalogError, UsageError, nearest
+from taskmix.errors import CatalogError, TaskmixError, UsageError, nearest
 from taskmix.templates.parts import Expression, Part, SplitText, is_expression
 from taskmix.text import quoted
 
@@ -70,6 +70,16 @@ class Template:
         return f"{self.file}:{self.line}"
 
     @property
+    def texts(self) -> tuple[Part, Part, Part]:
+        """Return the three parts that become text."""
+        return self.instruction, self.input, self.output
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return all that is Jinja in the template: its texts, and what yields its choices."""
+        return (*self.texts, self.choices.part) if isinstance(self.choices, Expression | SplitText) else self.texts
+
+    @property
     def names(self) -> frozenset[str]:
         """Return the variables that the template uses."""
         own = frozenset[str]() if self.choices is None or isinstance(self.choices, tuple) else self.choices.names
@@ -101,16 +111,38 @@ def _read(path: Path, modified: int, size: int) -> tuple[Template, ...]:
 
 def templates_in(document: yamlfile.Document) -> tuple[Template, ...]:
     """Return the templates of a document. Raises as `read_templates` does."""
+    templates: list[Template] = []
+    for entry in entries_in(document):
+        if isinstance(entry, TaskmixError):
+            raise entry
+        templates.append(entry)
+    return tuple(templates)
+
+
+def entries_in(document: yamlfile.Document) -> list[Template | TaskmixError]:
+    """Return the entries of a document, each a template or what is wrong with it.
+
+    Raises:
+        CatalogError: the document is no list.
+    """
     if not isinstance(document.value, list) or not document.value:
         raise CatalogError("not a list of templates", where=str(document.path), hint="start each with `- name: …`")
-    templates = [_template(document, index, entry) for index, entry in enumerate(document.value)]
     seen: dict[str, Template] = {}
-    for template in templates:
-        if first := seen.get(template.name):
-            hint = f"the first is on line {first.line}"
-            raise CatalogError(f"two templates are named {quoted(template.name)}", where=template.where, hint=hint)
-        seen[template.name] = template
-    return tuple(templates)
+    return [_entry(document, index, entry, seen) for index, entry in enumerate(document.value)]
+
+
+def _entry(
+    document: yamlfile.Document, index: int, entry: object, seen: dict[str, Template]
+) -> Template | TaskmixError:
+    try:
+        template = _template(document, index, entry)
+    except TaskmixError as error:
+        return error
+    if first := seen.get(template.name):
+        hint = f"the first is on line {first.line}"
+        return CatalogError(f"two templates are named {quoted(template.name)}", where=template.where, hint=hint)
+    seen[template.name] = template
+    return template
 
 
 def find_template(templates: Iterable[Template], name: str, task: str) -> Template:

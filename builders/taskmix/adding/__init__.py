@@ -1,0 +1,1 @@
+"""A catalog entry for a dataset, guessed from its columns and values."""

@@ -1,0 +1,1 @@
+"""What is wrong with templates and tasks before anything is built: a linter with named rules."""
