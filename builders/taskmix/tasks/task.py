@@ -102,13 +102,13 @@ class Task:
             yield self._canonical(kept, split, names), dropped
 
     def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
-        """Yield only the wanted rows: `source_row` (ascending, each once), and the named variables, checked.
+        """Yield only the rows whose numbers are wanted (ascending), each once: `source_row` and the named variables.
 
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
         for batch in self._batches(split, names):
             first = batch[SOURCE_ROW][0]
-            inside = wanted[span(wanted, first, first + len(batch))]
+            inside = wanted[span(wanted, first, first + len(batch))].unique(maintain_order=True)
             if len(inside):
                 chosen = batch if len(inside) == len(batch) else batch[inside - first]
                 yield self._canonical(columns.apply(chosen, self.maps, self.name, self.workers), split, names)
