@@ -70,6 +70,7 @@ def unused_choices(phrasing: Phrasing) -> Iterator[Problem]:
     template = phrasing.template
     if (
         phrasing.kind is not None
+        and not phrasing.kind.by_word
         and template.choices is not None
         and not any("choices" in syntax.names_read(part) for part in template.texts)
     ):
