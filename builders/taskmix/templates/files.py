@@ -1,7 +1,7 @@
 """Template files: a list of named instructions, with their inputs and outputs."""
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taskmix.catalog import faults, yamlfile
 from taskmix.catalog.models import Name
 from taskmix.errors import CatalogError, UsageError, nearest
+from taskmix.templates import sandbox
 from taskmix.templates.parts import Expression, Part, SplitText, is_expression
 from taskmix.text import quoted
 
 BLANK_LINE = "\n\n"
+# some ten seconds of compiling; the largest file of the public pool costs 2,136
+_MAX_COST = 50_000
 
 
 class TemplateSpec(BaseModel):
@@ -99,7 +102,7 @@ def _read(path: Path, modified: int, size: int) -> tuple[Template, ...]:
     document = yamlfile.read(path)
     if not isinstance(document.value, list) or not document.value:
         raise CatalogError("not a list of templates", where=str(path), hint="start each with `- name: …`")
-    templates = [_template(document, index, entry) for index, entry in enumerate(document.value)]
+    templates = list(_bounded(_template(document, index, entry) for index, entry in enumerate(document.value)))
     seen: dict[str, Template] = {}
     for template in templates:
         if first := seen.get(template.name):
@@ -107,6 +110,19 @@ def _read(path: Path, modified: int, size: int) -> tuple[Template, ...]:
             raise CatalogError(f"two templates are named {quoted(template.name)}", where=template.where, hint=hint)
         seen[template.name] = template
     return tuple(templates)
+
+
+def _bounded(templates: Iterable[Template]) -> Iterator[Template]:
+    """Yield the templates of a file while they are few enough to compile: aliases repeat a large one cheaply."""
+    cost = 0
+    for template in templates:
+        parts = (template.instruction, template.input, template.output)
+        # what an empty one, 20 characters of text and a node of Jinja cost is much the same
+        cost += 20 + sum(sandbox.size(part.tree) + len(part.source) // 20 for part in parts)
+        if cost > _MAX_COST:
+            hint = "write them into several files"
+            raise CatalogError("more templates than one file may hold", where=template.where, hint=hint)
+        yield template
 
 
 def find_template(templates: Iterable[Template], name: str, task: str) -> Template:

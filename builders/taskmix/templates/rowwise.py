@@ -77,6 +77,10 @@ class Limits:
     batch_characters: int = 250_000_000
 
 
+LIMITS = Limits()
+"""What holds where nothing else is said. Neither a catalog nor a template can change it."""
+
+
 def processors() -> int:
     """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -137,13 +141,14 @@ class _Call:
 class Workers:
     """Processes that run templates and expressions on rows. Each starts when it is first needed.
 
-    Opened once for a build, and used by all its threads; closing ends the processes.
+    Opened once for a build, and used by all its threads. Closing ends the processes, and with them what threads wait
+    for: so it comes before waiting for threads that render.
     """
 
     def __init__(self, count: int | None = None, limits: Limits | None = None) -> None:
         """Allow so many processes, by default one for each CPU."""
         self.count = count or processors()
-        self.limits = limits or Limits()
+        self.limits = limits or LIMITS
         self._room = threading.BoundedSemaphore(self.count)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
@@ -273,7 +278,7 @@ class Workers:
                     return process.ask(call.head(process.programs), body)
             except _EndedError as end:
                 if self._closed:
-                    raise
+                    raise TaskmixError("the rendering was broken off") from None
                 failure = end.failure(call, self.limits)
                 if last or end.is_final:
                     return [(False, failure, (), 0)]
@@ -297,7 +302,7 @@ class Workers:
     def _take(self) -> "_Process":
         with self._lock:
             if self._closed:
-                raise RuntimeError("these workers are closed")
+                raise TaskmixError("the rendering was broken off")
             while self._idle:
                 process = self._idle.pop()
                 if process.lives:

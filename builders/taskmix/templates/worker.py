@@ -106,12 +106,17 @@ class _Worker:
         piece = total = 0
         failure: Failure | None = None
         try:
-            run = self._function(number, program)
+            running = self._program(number, program)
+            run = _function(running)
             for position, (values, draw) in enumerate(zip(rows, draws, strict=True)):
                 self._start(position)
                 os.write(self.beats, b".")
                 made = run(dict(zip(names, values, strict=True)), draw)
-                size = self._size(made)
+                size = sum(map(_characters, made))
+                if size > self.bounds.characters:
+                    raise TemplateError(
+                        f"makes more than {self.bounds.characters:,} characters", where=_at(running, made)
+                    )
                 piece, total = piece + size, total + size
                 if total > characters:
                     raise TemplateError(TOO_MUCH_TEXT)
@@ -125,15 +130,12 @@ class _Worker:
         self._stop()
         yield False, failure, _columns(found), piece
 
-    def _function(self, number: int, program: bytes | None) -> Callable[[dict[str, object], int], Sequence[object]]:
-        """Return what makes a row's values, compiling the program if it is new."""
+    def _program(self, number: int, program: bytes | None) -> Program:
+        """Return a program, compiled now if it is new."""
         self._start(0)
         if program is not None:
             self.programs[number] = pickle.loads(program)
-        found = self.programs[number]
-        if isinstance(found, RowTemplate):
-            return RowRenderer(found)
-        return lambda row, draw: (_plain(found.value(row)),)
+        return self.programs[number]
 
     def _start(self, position: int) -> None:
         """Start the clock of a row."""
@@ -143,19 +145,26 @@ class _Worker:
     def _stop(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
-    def _size(self, made: Sequence[object]) -> int:
-        """Return about how many characters a row's values have, unless they are too many."""
-        size = sum(map(_characters, made))
-        if size > self.bounds.characters:
-            raise TemplateError(f"makes more than {self.bounds.characters:,} characters")
-        return size
-
     def _failure(self, error: TaskmixError) -> Failure:
         message = error.message
         if message == OUT_OF_MEMORY:
             self.exhausted = True
             message = f"needs more than {self.bounds.memory >> 20:,} MiB of memory"
         return self.position, isinstance(error, RowError), message, error.where, error.hint
+
+
+def _function(program: Program) -> Callable[[dict[str, object], int], Sequence[object]]:
+    """Return what makes a row's values."""
+    if isinstance(program, RowTemplate):
+        return RowRenderer(program)
+    return lambda row, draw: (_plain(program.value(row)),)
+
+
+def _at(program: Program, made: Sequence[object]) -> str:
+    """Return ``file:line`` of what made the longest of a row's values."""
+    parts = (program.part,) if isinstance(program, Expression) else (program.instruction, program.input, program.output)
+    longest = max(zip(map(_characters, made), parts, strict=False), key=lambda each: each[0])[1]
+    return f"{longest.file}:{longest.line}"
 
 
 def _dumped(value: object) -> bytes:
