@@ -132,7 +132,7 @@ def _build(
         written: dict[str, WrittenSplit] = {}
         for split in SPLITS:
             if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, workers.count, memory, report)
+                found, written[split] = _write_split(plan, split, folder, workers, memory, report)
                 summaries += found
         _write(folder / "README.md", card.make_card(plan, written))
         made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md")
@@ -157,7 +157,7 @@ class Tally:
 
 
 def _write_split(
-    plan: Plan, split: str, folder: Path, workers: int, memory: int, report: Reporters
+    plan: Plan, split: str, folder: Path, workers: Workers, memory: int, report: Reporters
 ) -> tuple[list[PartSummary], WrittenSplit]:
     """Render, shuffle and write one split."""
     parts, total = plan.parts_of(split), plan.rows(split)
@@ -222,17 +222,21 @@ def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
     return jobs(part.task, part.source, part.templates, part.rows, seed, evaluation=part.is_evaluation)
 
 
-def _run(pending: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
+def _run(pending: Iterator[Callable[[], T]], workers: Workers) -> Iterator[T]:
     """Run jobs on threads, a few ahead, and yield their results in order."""
-    with ThreadPoolExecutor(max(workers, 2)) as pool:
+    with ThreadPoolExecutor(max(workers.count, 2)) as pool:
         running: deque[Future[T]] = deque()
         try:
             for job in pending:
                 running.append(pool.submit(job))
-                if len(running) > workers:
+                if len(running) > workers.count:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
+        except BaseException:
+            # the threads wait for them
+            workers.close()
+            raise
         finally:
             for future in running:
                 future.cancel()

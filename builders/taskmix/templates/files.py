@@ -11,10 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from taskmix.catalog import faults, yamlfile
 from taskmix.catalog.models import Name
 from taskmix.errors import CatalogError, TaskmixError, UsageError, nearest
+from taskmix.templates import sandbox
 from taskmix.templates.parts import Expression, Part, SplitText, is_expression
 from taskmix.text import quoted
 
 BLANK_LINE = "\n\n"
+# some ten seconds of compiling; the largest file of the public pool costs 2,136
+_MAX_COST = 50_000
 
 
 class TemplateSpec(BaseModel):
@@ -128,7 +131,23 @@ def entries_in(document: yamlfile.Document) -> list[Template | TaskmixError]:
     if not isinstance(document.value, list) or not document.value:
         raise CatalogError("not a list of templates", where=str(document.path), hint="start each with `- name: …`")
     seen: dict[str, Template] = {}
-    return [_entry(document, index, entry, seen) for index, entry in enumerate(document.value)]
+    found: list[Template | TaskmixError] = []
+    cost = 0
+    for index, entry in enumerate(document.value):
+        found.append(template := _entry(document, index, entry, seen))
+        cost += _cost(template) if isinstance(template, Template) else 0
+        if cost > _MAX_COST:
+            where = f"{document.path}:{document.line((index,))}"
+            hint = "write them into several files"
+            return [*found[:-1], CatalogError("more templates than one file may hold", where=where, hint=hint)]
+    return found
+
+
+def _cost(template: Template) -> int:
+    """Return what compiling a template costs: aliases in a file repeat a large one cheaply."""
+    parts = (template.instruction, template.input, template.output)
+    # what an empty one, 20 characters of text and a node of Jinja cost is much the same
+    return 20 + sum(sandbox.size(part.tree) + len(part.source) // 20 for part in parts)
 
 
 def _entry(

@@ -31,9 +31,10 @@ import polars as pl
 from taskmix.errors import RowError, TaskmixError, TemplateError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.templates.files import Template
+from taskmix.templates.packing import dump, pack
 from taskmix.templates.parts import Expression, Part, SplitText
 from taskmix.templates.rows import Alternatives, RowTemplate
-from taskmix.templates.worker import LENGTH, TOO_MUCH_TEXT, Failure, Program, Reply, Request
+from taskmix.templates.worker import LENGTH, TOO_MUCH_TEXT, Failure, Program, Reply
 from taskmix.text import visible
 
 RENDERED: Mapping[str, pl.DataType] = {"instruction": pl.String(), "input": pl.String(), "output": pl.String()}
@@ -44,7 +45,7 @@ ALTERNATIVES: Mapping[str, pl.DataType] = {
 }
 
 # what a piece may hold: small enough for several processes to share a batch, large enough that sending it costs little
-_PIECE_ROWS = 256
+_PIECE_ROWS = 1_024
 _PIECE_BYTES = 4 * 2**20
 _MAX_PROGRAMS = 256
 _POLL_SECONDS = 0.5
@@ -76,6 +77,10 @@ class Limits:
     batch_characters: int = 250_000_000
 
 
+LIMITS = Limits()
+"""What holds where nothing else is said. Neither a catalog nor a template can change it."""
+
+
 def processors() -> int:
     """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -94,16 +99,19 @@ class _Call:
     names: tuple[str, ...]
     characters: int
 
-    def request(self, first: int, count: int, programs: dict[bytes, int]) -> Request:
-        """Return the request of a piece, given what the process has compiled."""
+    def body(self, first: int, count: int) -> bytes:
+        """Return what a request says of the rows of a piece."""
+        piece = self.rows.slice(first, count)
+        draws = piece[DRAW].to_list() if DRAW in piece.columns else [0] * len(piece)
+        return dump((self.names, [pack(piece[name]) for name in self.names], draws))
+
+    def head(self, programs: dict[bytes, int]) -> bytes:
+        """Return what a request says of the program, given those that the process has compiled."""
         if self.pickled not in programs and len(programs) == _MAX_PROGRAMS:
             programs.clear()
         known = self.pickled in programs
         number = programs.setdefault(self.pickled, len(programs))
-        piece = self.rows.slice(first, count)
-        values = piece.select(self.names).rows() if self.names else [()] * len(piece)
-        draws = piece[DRAW].to_list() if DRAW in piece.columns else [0] * len(piece)
-        return Request(number, None if known else self.pickled, self.names, values, draws, self.characters)
+        return dump((number, None if known else self.pickled, self.characters))
 
     def pieces(self) -> Iterator[tuple[int, int]]:
         """Yield the first row and the number of rows of each piece."""
@@ -133,18 +141,20 @@ class _Call:
 class Workers:
     """Processes that run templates and expressions on rows. Each starts when it is first needed.
 
-    Opened once for a build, and used by all its threads; closing ends the processes.
+    Opened once for a build, and used by all its threads. Closing ends the processes, and with them what threads wait
+    for: so it comes before waiting for threads that render.
     """
 
     def __init__(self, count: int | None = None, limits: Limits | None = None) -> None:
         """Allow so many processes, by default one for each CPU."""
         self.count = count or processors()
-        self.limits = limits or Limits()
+        self.limits = limits or LIMITS
         self._room = threading.BoundedSemaphore(self.count)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
         self._all: set[_Process] = set()
-        self._threads = ThreadPoolExecutor(self.count, "rows")
+        # one more than there are processes prepares the next piece meanwhile
+        self._threads = ThreadPoolExecutor(self.count + 1, "rows")
         self._closed = False
         weakref.finalize(self, _close, self._all)
 
@@ -249,7 +259,7 @@ class Workers:
         try:
             for first, count in pieces:
                 running.append((first, self._threads.submit(self._ask, call, first, count)))
-                if len(running) > self.count + 1:
+                if len(running) > self.count + 2:
                     done, future = running.popleft()
                     yield done, future.result()
             while running:
@@ -261,13 +271,14 @@ class Workers:
 
     def _ask(self, call: _Call, first: int, count: int) -> Sequence[Reply]:
         """Return what a process makes of a piece. One that was ended by something else gets a second try."""
+        body = call.body(first, count)
         for last in (False, True):
             try:
                 with self._process() as process:
-                    return process.ask(call.request(first, count, process.programs))
+                    return process.ask(call.head(process.programs), body)
             except _EndedError as end:
                 if self._closed:
-                    raise
+                    raise TaskmixError("the rendering was broken off") from None
                 failure = end.failure(call, self.limits)
                 if last or end.is_final:
                     return [(False, failure, (), 0)]
@@ -291,7 +302,7 @@ class Workers:
     def _take(self) -> "_Process":
         with self._lock:
             if self._closed:
-                raise RuntimeError("these workers are closed")
+                raise TaskmixError("the rendering was broken off")
             while self._idle:
                 process = self._idle.pop()
                 if process.lives:
@@ -370,6 +381,8 @@ class _Process:
         )
         for pipe in (self._input, self._said, self._beats):
             os.set_blocking(pipe, False)
+        for pipe in (self._input, self._output):
+            _widen(pipe)
 
     @property
     def lives(self) -> bool:
@@ -391,9 +404,10 @@ class _Process:
             os.close(self._beats)
             self._beats = -1
 
-    def ask(self, request: Request) -> Sequence[Reply]:
+    def ask(self, head: bytes, body: bytes) -> Sequence[Reply]:
         """Send a request and return the replies. Raises _EndedError if the process ends before, or is stuck."""
-        self._send(pickle.dumps(request))
+        self._send(head)
+        self._send(body)
         replies: list[Reply] = []
         more = True
         while more:
@@ -460,6 +474,15 @@ class _Process:
 def _descriptor(file: IO[bytes] | None) -> int:
     assert file is not None
     return file.fileno()
+
+
+def _widen(pipe: int) -> None:
+    """Let a pipe hold a whole piece, where the system can, so that neither side waits for the other as often."""
+    try:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 1 << 20)
+    except (AttributeError, OSError):
+        # not Linux, or too many pipes of this user are wide already
+        return
 
 
 def _emptied(pipe: int) -> bytes:

@@ -1,8 +1,8 @@
 """The process that runs templates on rows, within limits: started by `rowwise`, spoken to over its pipes.
 
-It imports no more than Jinja, so that it starts soon and is small. A request is a pickle, which only the parent
-writes; a reply is marshalled plain data. For each row it writes a byte to a pipe that nobody empties meanwhile: from
-their number the parent knows where it was if it hangs or dies.
+It imports no more than Jinja, so that it starts soon and is small. Requests are pickled in part, as only the parent
+writes them; a reply is marshalled plain data. For each row it writes a byte to a pipe that nobody empties meanwhile:
+from their number the parent knows where it was if it hangs or dies.
 """
 
 import faulthandler
@@ -15,10 +15,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import BinaryIO
 
 from taskmix.errors import RowError, TaskmixError, TemplateError
+from taskmix.templates.packing import Packed, load, unpack
 from taskmix.templates.parts import OUT_OF_MEMORY, Expression
 from taskmix.templates.rows import RowRenderer, RowTemplate
 
@@ -28,6 +30,11 @@ Failure = tuple[int, bool, str, str, str]
 Reply = tuple[bool, Failure | None, Sequence[Sequence[object]], int]
 """Whether more follows, what failed, the columns of the rows since the last reply, and about their characters."""
 
+Head = tuple[int, bytes | None, int]
+"""A program's number, its pickle if this process has not seen it yet, and the characters that all rows may make."""
+Body = tuple[Sequence[str], Sequence[Packed], Sequence[int]]
+"""The rows' names and columns, and their draws for `choice`. Head and body are two messages that make a request."""
+
 LENGTH = 8
 TOO_MUCH_TEXT = "makes, with the rows before it, more text than a batch may have"
 _MAX_DEPTH = 64
@@ -35,21 +42,6 @@ _MAX_DEPTH = 64
 _REPLY_CHARACTERS = 8_000_000
 # the last version of marshal that writes a list in two places twice: a small reply cannot unfold in the parent
 _MARSHAL = 2
-
-
-@dataclass(frozen=True)
-class Request:
-    """Rows for a program: `number` names it, and `program` is its pickle if this process has not seen it yet.
-
-    `draws` are those of the rows, for `choice`. `characters` of text are as much as all the rows may make.
-    """
-
-    number: int
-    program: bytes | None
-    names: tuple[str, ...]
-    rows: Sequence[Sequence[object]]
-    draws: Sequence[int]
-    characters: int
 
 
 @dataclass(frozen=True)
@@ -68,8 +60,9 @@ def main(beats: int, bounds: Bounds) -> None:
     faulthandler.register(signal.SIGPROF, file=2, chain=True)
     worker = _Worker(bounds, beats)
     _limit_memory(bounds.memory)
-    while not worker.exhausted and (request := _receive(sys.stdin.buffer)):
-        for reply in worker.answer(pickle.loads(request)):
+    while not worker.exhausted and (head := _receive(sys.stdin.buffer)):
+        body = _receive(sys.stdin.buffer)
+        for reply in worker.answer(load(head), load(body)):
             _send(sys.stdout.buffer, _dumped(reply))
 
 
@@ -105,20 +98,27 @@ class _Worker:
     position: int = 0
     exhausted: bool = False
 
-    def answer(self, request: Request) -> Iterator[Reply]:
+    def answer(self, head: Head, body: Body) -> Iterator[Reply]:
         """Yield the columns of all rows, or of those before the first that fails, in pieces of bounded size."""
+        (number, program, characters), (names, columns, draws) = head, body
+        rows = zip(*map(unpack, columns), strict=True) if columns else repeat((), len(draws))
         found: list[Sequence[object]] = []
         piece = total = 0
         failure: Failure | None = None
         try:
-            run = self._function(request)
-            for position, (values, draw) in enumerate(zip(request.rows, request.draws, strict=True)):
+            running = self._program(number, program)
+            run = _function(running)
+            for position, (values, draw) in enumerate(zip(rows, draws, strict=True)):
                 self._start(position)
                 os.write(self.beats, b".")
-                made = run(dict(zip(request.names, values, strict=True)), draw)
-                size = self._size(made)
+                made = run(dict(zip(names, values, strict=True)), draw)
+                size = sum(map(_characters, made))
+                if size > self.bounds.characters:
+                    raise TemplateError(
+                        f"makes more than {self.bounds.characters:,} characters", where=_at(running, made)
+                    )
                 piece, total = piece + size, total + size
-                if total > request.characters:
+                if total > characters:
                     raise TemplateError(TOO_MUCH_TEXT)
                 found.append(made)
                 if piece > _REPLY_CHARACTERS:
@@ -130,15 +130,12 @@ class _Worker:
         self._stop()
         yield False, failure, _columns(found), piece
 
-    def _function(self, request: Request) -> Callable[[dict[str, object], int], Sequence[object]]:
-        """Return what makes a row's values, compiling the program if it is new."""
+    def _program(self, number: int, program: bytes | None) -> Program:
+        """Return a program, compiled now if it is new."""
         self._start(0)
-        if request.program is not None:
-            self.programs[request.number] = pickle.loads(request.program)
-        program = self.programs[request.number]
-        if isinstance(program, RowTemplate):
-            return RowRenderer(program)
-        return lambda row, draw: (_plain(program.value(row)),)
+        if program is not None:
+            self.programs[number] = pickle.loads(program)
+        return self.programs[number]
 
     def _start(self, position: int) -> None:
         """Start the clock of a row."""
@@ -148,19 +145,26 @@ class _Worker:
     def _stop(self) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
 
-    def _size(self, made: Sequence[object]) -> int:
-        """Return about how many characters a row's values have, unless they are too many."""
-        size = sum(map(_characters, made))
-        if size > self.bounds.characters:
-            raise TemplateError(f"makes more than {self.bounds.characters:,} characters")
-        return size
-
     def _failure(self, error: TaskmixError) -> Failure:
         message = error.message
         if message == OUT_OF_MEMORY:
             self.exhausted = True
             message = f"needs more than {self.bounds.memory >> 20:,} MiB of memory"
         return self.position, isinstance(error, RowError), message, error.where, error.hint
+
+
+def _function(program: Program) -> Callable[[dict[str, object], int], Sequence[object]]:
+    """Return what makes a row's values."""
+    if isinstance(program, RowTemplate):
+        return RowRenderer(program)
+    return lambda row, draw: (_plain(program.value(row)),)
+
+
+def _at(program: Program, made: Sequence[object]) -> str:
+    """Return ``file:line`` of what made the longest of a row's values."""
+    parts = (program.part,) if isinstance(program, Expression) else (program.instruction, program.input, program.output)
+    longest = max(zip(map(_characters, made), parts, strict=False), key=lambda each: each[0])[1]
+    return f"{longest.file}:{longest.line}"
 
 
 def _dumped(value: object) -> bytes:
