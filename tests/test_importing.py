@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import taskmix
+from taskmix.catalog import yamlfile
 from taskmix.catalog.loading import load_catalog
 from taskmix.catalog.models import NAME
 from taskmix.cli import main
@@ -561,8 +562,8 @@ def test_every_template_of_the_pool_imports_or_is_refused_with_its_reason(work: 
     assert (summary["tasks"], summary["templates"], len(summary["refused"])) == (279, 2078, 7)
     catalog = load_catalog(Path("out/catalog.yaml"))
     assert len(catalog.tasks) == 279
-    names = [template.name for path in Path("out/templates").glob("*.yaml") for template in read_templates(path)]
-    assert len(names) == 2078
+    files = [yamlfile.read(path).value for path in Path("out/templates").glob("*.yaml")]
+    assert sum(len(file) for file in files if isinstance(file, list)) == 2078
     for each in summary["refused"]:
         line = (POOL / each["file"]).read_text("utf-8").splitlines()[each["line"] - 1]
         assert line.strip().startswith("jinja:")

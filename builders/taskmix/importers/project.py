@@ -13,6 +13,7 @@ from taskmix.catalog.models import CatalogSpec, json_schema
 from taskmix.errors import OutputError, TaskmixError
 from taskmix.importers import writing
 from taskmix.importers.writing import Value
+from taskmix.output.folder import exchange, previous
 from taskmix.templates.files import Template, templates_in
 from taskmix.text import visible
 
@@ -126,7 +127,9 @@ def write(project: Project, out: Path, *, force: bool = False) -> list[Path]:
         for name, write_data in project.data.items():
             (building / name).parent.mkdir(parents=True, exist_ok=True)
             write_data(building / name)
-        _take_place(building, final)
+        exchange(building, final)
+        # an earlier import, where the system cannot exchange two folders
+        shutil.rmtree(previous(final), ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror}", where=str(out)) from None
     finally:
@@ -143,20 +146,6 @@ def _check_target(final: Path, out: Path, force: bool) -> None:
         raise OutputError(
             "an import is there already", where=str(out), hint="name another with --out, or replace it with --force"
         )
-
-
-def _take_place(building: Path, final: Path) -> None:
-    """Give the new folder its name; an earlier one goes when the new one is in its place."""
-    old = building.with_name(f"{building.name}.old")
-    if final.exists():
-        final.rename(old)
-    try:
-        building.rename(final)
-    except OSError:
-        if old.exists():
-            old.rename(final)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _reasons(refused: Sequence[Refused]) -> str:

@@ -54,7 +54,7 @@ def replacing(out: Path) -> Iterator[Path]:
                 sync(building)
                 # somebody may have put files there since the build began
                 check_target(out)
-                _exchange(building, final)
+                exchange(building, final)
                 sync(final.parent)
         finally:
             # the old mixture, or what a failed build wrote
@@ -121,7 +121,7 @@ def _clear_remains(final: Path) -> None:
         shutil.rmtree(remains, ignore_errors=True)
 
 
-def _exchange(new: Path, final: Path) -> None:
+def exchange(new: Path, final: Path) -> None:
     """Put `new` in the place of `final`, so that a reader finds one or the other, whole."""
     if not final.exists():
         new.rename(final)
