@@ -229,7 +229,7 @@ def _run(pending: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
         try:
             for job in pending:
                 running.append(pool.submit(job))
-                if len(running) > 2 * workers:
+                if len(running) > workers:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()

@@ -56,7 +56,7 @@ def jobs(
         names |= {"label", "choices", *(task.kind.answer or ())} & task.kind.names
     if task.kind.name == "conversation":
         names |= {"messages"}
-    for frame in task.rows(split, rows[SOURCE_ROW].unique(maintain_order=True), names):
+    for frame in task.rows(split, rows[SOURCE_ROW], names):
         planned = rows[span(rows[SOURCE_ROW], frame[SOURCE_ROW][0], frame[SOURCE_ROW][-1] + 1)]
         if not templates:
             yield partial(_conversations, frame)

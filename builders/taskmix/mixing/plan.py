@@ -25,6 +25,8 @@ from taskmix.templates.rowwise import Workers
 
 OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]
 SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templates")
+_DRAWN_AT_ONCE = 200_000
+"""Rows: a draw takes many times the memory of a row's number while it is worked out."""
 CONVERSATION_FORMATS = frozenset(("messages", "sharegpt"))
 
 
@@ -208,7 +210,7 @@ class _Planner:
                 below = style_draw < hashing.threshold(edge)
                 chosen = pl.when(below).then(_pick(draw, groups[style])).otherwise(chosen)
                 edge -= share
-        return rows.with_columns(template=chosen)
+        return pl.concat(piece.with_columns(template=chosen) for piece in rows.iter_slices(_DRAWN_AT_ONCE))
 
     def _drop(
         self,

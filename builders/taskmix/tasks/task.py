@@ -107,7 +107,7 @@ class Task:
             yield self._canonical(kept, split, names), dropped
 
     def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
-        """Yield only the wanted rows: `source_row` (ascending, each once), and the named variables, checked.
+        """Yield only the rows whose numbers are wanted (ascending), each once: `source_row` and the named variables.
 
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
@@ -176,7 +176,7 @@ class Task:
 
 
 def _among(batch: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
-    """Return the rows of a batch that are wanted (numbers of rows, ascending, each once)."""
+    """Return the rows of a batch that are wanted (numbers of rows, ascending), each once."""
     first = batch[SOURCE_ROW][0]
-    inside = wanted[span(wanted, first, first + len(batch))]
+    inside = wanted[span(wanted, first, first + len(batch))].unique(maintain_order=True)
     return batch if len(inside) == len(batch) else batch[inside - first]
