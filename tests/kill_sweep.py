@@ -50,7 +50,7 @@ tasks:
 mixtures:
   tiny: {tasks: [toy]}
 """
-# with one template there is one batch of rows a split, and each is some twenty writes into a bucket
+# with one template there is one batch of rows a split
 _TEMPLATES = """\
 - name: verdict
   instruction: Good or bad?
