@@ -61,7 +61,7 @@ def render(row: dict[str, object], index: int, task: str, words: Sequence[str], 
 def write(mixture: datasets.Dataset, part: int, out: Path) -> None:
     """Write one of as many parts as there are processes."""
     file = out / f"train-{part:05}-of-{PROCESSES:05}.parquet"
-    mixture.shard(PROCESSES, part, contiguous=True).to_parquet(file, compression="zstd")
+    mixture.shard(PROCESSES, part, contiguous=True).to_parquet(file)
 
 
 def make(project: Path, tasks: Mapping[str, Sequence[str]], out: Path) -> Peer:
