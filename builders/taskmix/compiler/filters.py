@@ -38,6 +38,8 @@ from taskmix.compiler.values import (
 )
 
 _MOST_BYTES = 1_000_000
+_MOST_GROWTH = 4
+_SHORT = 64
 # what C's `isspace` holds for is stripped from a number; of other whitespace it depends on the rest of the text
 _SPACE = " \t\n\r\x0b\x0c"
 _OTHER_SPACE = r"\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
@@ -57,7 +59,8 @@ class Context:
     """What a rule may ask of the template around it: strictness, the row's draw, tests, and loops over a list.
 
     `each(items, others, rule)` gives what a rule makes of every item of a list and of other values of the row, and
-    `only(items, others, rule)` the items for which a rule holds.
+    `only(items, others, rule)` the items for which a rule holds. `reserve(bytes)` bounds what the next steps make of
+    all rows, given a bound for each.
     """
 
     strict: bool
@@ -65,6 +68,7 @@ class Context:
     test: "Callable[[str, Any_, tuple[Any_, ...]], Value]"
     each: "Callable[[Value, Sequence[Value], Callable[..., Value]], Value]"
     only: "Callable[[Value, Sequence[Value], Callable[..., Value]], Value]"
+    reserve: Callable[[pl.Expr], None]
 
     def text(self, value: Any_) -> Value:
         """Return the value as text."""
@@ -131,17 +135,22 @@ def replace_(c: Context, s: Any_, old: Any_, new: Any_, count: Any_ = _NONE) -> 
     """Replace one text by another."""
     if not is_constant(count) or column(count).constant is not None:
         refuse("`replace` with a count")
-    return replaced(c.text(s), c.text(old), c.text(new))
+    return replaced(c, c.text(s), c.text(old), c.text(new))
 
 
-def replaced(text: Value, old: Value, new: Value) -> Value:
+def replaced(c: Context, text: Value, old: Value, new: Value) -> Value:
     """Return text with every occurrence of another replaced; unknown where that is empty or makes too much."""
     if is_constant(old) and is_constant(new):
         if old.constant == "":
             refuse("replacing the empty text")
+        growth = len(str(new.constant).encode()) // len(str(old.constant).encode())
+        if growth > _MOST_GROWTH:
+            c.reserve(text.expr.str.len_bytes().cast(pl.Float64) * growth)
         return text_of(text.expr.str.replace_all(old.expr, new.expr, literal=True), text)
     # a pattern that is a column goes by `split`, which takes one
-    fits = (old.expr != "") & (text.expr.str.len_bytes().cast(pl.Int64) * new.expr.str.len_bytes() < _MOST_BYTES)
+    size = text.expr.str.len_bytes().cast(pl.Int64) * new.expr.str.len_bytes()
+    fits = (old.expr != "") & (size < _MOST_BYTES)
+    c.reserve(pl.when(fits).then(size))
     pieces = pl.when(fits).then(text.expr.str.split(pl.when(old.expr != "").then(old.expr)))
     return Value(pieces.list.join(new.expr, ignore_nulls=False), TEXT, unknown=True)
 
@@ -534,7 +543,8 @@ def map_(c: Context, value: Any_, *args: Any_, **options: Any_) -> Any_:
         constant_of(each, "an argument of `map`")
     kind = _item(items.type)
     item = Value(pl.element(), kind.item, none=kind.nullable)
-    mapped = column(call(name, c, item, args[1:], options))
+    inside = replace(c, reserve=lambda size: refuse("such a replacement in `map`"))
+    mapped = column(call(name, inside, item, args[1:], options))
     if mapped.undefined is not False or mapped.lazy:
         refuse(f"`map` of the filter {name}, which may give nothing")
     made = Value(

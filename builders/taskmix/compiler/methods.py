@@ -97,7 +97,7 @@ def replace_(c: Context, text: Value, old: Any_, new: Any_, count: Any_ = _ALL) 
         return FAILS
     if constant_of(count, "a count") != -1:
         refuse("`replace` with a count")
-    return filters.replaced(text, before, after)
+    return filters.replaced(c, text, before, after)
 
 
 def join(c: Context, text: Value, iterable: Any_) -> Any_:
@@ -331,6 +331,7 @@ def range_(c: Context, *args: Any_) -> Any_:
         found = range(*(int(str(constant_of(each, "a bound"))) for each in bounds))
         if len(found) <= _MOST_CONSTANT:
             return Fixed(tuple(constant(each) for each in found), is_range=True)
+    c.reserve((end - start).abs().clip(None, _MOST_RANGE) * 8)
     return _numbers(start, end, step)
 
 

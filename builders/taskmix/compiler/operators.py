@@ -35,7 +35,8 @@ from taskmix.compiler.values import (
 
 _EXACT = 2.0**53
 _WIDE = 2.0**62
-_LONGEST = 1_000_000
+# a text times a number is left to Jinja if it is longer: nothing bounds all rows of a batch together
+_LONGEST = 2_000
 
 
 def _number(value: Any_) -> Value | None:

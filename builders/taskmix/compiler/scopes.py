@@ -4,7 +4,9 @@ An expression cannot name the columns of another frame, so a loop is a scope: it
 item, its body is computed there as columns, and what it makes is nested again by the lists' lengths.
 """
 
+import functools
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -17,13 +19,17 @@ from taskmix.compiler.values import Any_, Either, Fixed, FixedMapping, Flag, Val
 # no name in a template has a colon
 ROW = ":row"
 MOST_ITEMS = 5_000_000
+MOST_BYTES = 256 * 2**20
+"""What the columns that a step reads may hold, each counted as often as the step names it."""
+MOST_CONSTANTS = 2**30
+"""What the constants of a step may make in all rows together, by a loose bound."""
 Change = Callable[[pl.Expr], pl.Expr]
 Flats = dict[str, pl.Series]
 """The items of list columns, one after the other, by the name of the column of their starts."""
 
 
-class TooManyItemsError(Exception):
-    """The loops of so many rows at once would need too much memory."""
+class TooLargeError(Exception):
+    """So many rows at once would need too much memory."""
 
 
 @dataclass
@@ -32,9 +38,40 @@ class Columns:
 
     expressions: dict[str, pl.Expr] = field(default_factory=dict)
 
+    @functools.cached_property
+    def roots(self) -> Counter[str]:
+        """Return how often the expressions name each column."""
+        return Counter(name for expr in self.expressions.values() for name in expr.meta.root_names())
+
+    @functools.cached_property
+    def constants(self) -> int:
+        """Return a bound on the bytes of the constants in the expressions."""
+        return sum(len(expr.meta.serialize()) for expr in self.expressions.values())
+
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
-        """Return the frame with the columns."""
+        """Return the frame with the columns. Raises TooLargeError if they might need too much memory."""
+        sizes = (times * frame[name].estimated_size() for name, times in self.roots.items() if _may_grow(frame[name]))
+        if (total := int(sum(sizes))) > MOST_BYTES or len(frame) * self.constants > MOST_CONSTANTS:
+            raise TooLargeError(total)
         return frame.with_columns(**self.expressions)
+
+
+def _may_grow(column: pl.Series) -> bool:
+    return column.dtype == pl.String or column.dtype.is_nested()
+
+
+@dataclass(frozen=True)
+class Reserve:
+    """A bound on what the next steps make: an expression of the bytes of each row."""
+
+    size: pl.Expr
+
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
+        """Return the frame as it is. Raises TooLargeError if its rows together would need too much."""
+        total = frame.select(self.size.cast(pl.Float64).sum()).item()
+        if total > MOST_BYTES:
+            raise TooLargeError(total)
+        return frame
 
 
 @dataclass(frozen=True)
@@ -104,7 +141,7 @@ class Loop:
     def _explode(self, frame: pl.DataFrame) -> pl.DataFrame:
         total = frame.select(pl.col(next(iter(self.lists.values()))).list.len().cast(pl.Int64).sum()).item() or 0
         if total > MOST_ITEMS:
-            raise TooManyItemsError(total)
+            raise TooLargeError(total)
         lists = (pl.col(name).alias(item) for item, name in self.lists.items())
         chosen = frame.select(*sorted(self.body.outer | self.before.outer), *lists).with_row_index(ROW)
         return chosen.explode(list(self.lists), empty_as_null=False, keep_nulls=False)
@@ -115,7 +152,7 @@ class Scope:
     """A frame to be: the steps that make its columns, and the columns of the scope around it that it needs."""
 
     parent: "Scope | None" = None
-    steps: list[Columns | Loop | Flatten | LookUp] = field(default_factory=list)
+    steps: list[Columns | Loop | Flatten | LookUp | Reserve] = field(default_factory=list)
     outer: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 

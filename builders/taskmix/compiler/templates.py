@@ -8,7 +8,7 @@ from jinja2 import nodes
 
 from taskmix.compiler import methods, rules
 from taskmix.compiler.expressions import EXPRESSIONS
-from taskmix.compiler.scopes import Scope, TooManyItemsError
+from taskmix.compiler.scopes import Scope, TooLargeError
 from taskmix.compiler.statements import STATEMENTS
 from taskmix.compiler.translator import Facts, RefusedAtError, Rules, Translator
 from taskmix.compiler.values import (
@@ -34,6 +34,7 @@ from taskmix.templates.rows import Alternatives
 from taskmix.templates.rowwise import ALTERNATIVES, RENDERED
 
 Schema = Mapping[str, pl.DataType]
+_MOST_TEXT = 10_000_000
 _PARTS = ("instruction", "input", "output")
 _LABEL_NAMES = frozenset(("label", "choices"))
 NO_FACTS = Facts()
@@ -76,12 +77,15 @@ class Vectorised:
             return self._nothing(0)
         try:
             done = self.scope.run(rows)
-        except TooManyItemsError:
+        except TooLargeError:
             if len(rows) == 1:
                 return self._nothing(1)
             half = len(rows) // 2
             return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])
-        known = pl.all_horizontal([pl.col(self.columns[name]).is_not_null() for name in sorted(self.certain)])
+        certain = [pl.col(self.columns[name]).is_not_null() for name in sorted(self.certain)]
+        # whether a longer text is too long is for Jinja's limits to say
+        short = [pl.col(self.columns[name]).str.len_bytes() <= _MOST_TEXT for name in _PARTS]
+        known = pl.all_horizontal([*certain, *short])
         return done.select(*(pl.col(name).alias(made) for made, name in self.columns.items()), known.alias("known"))
 
     def _nothing(self, rows: int) -> pl.DataFrame:
@@ -125,7 +129,7 @@ class VectorisedValue:
         """Return the value of every row; None if only Jinja can tell one of them."""
         try:
             done = self.scope.run(rows)
-        except TooManyItemsError:
+        except TooLargeError:
             return None
         return done[self.value] if done[self.known].all() else None
 

@@ -12,7 +12,7 @@ import polars as pl
 from jinja2 import nodes
 
 from taskmix.compiler import filters, operators, rules, tests
-from taskmix.compiler.scopes import Scope
+from taskmix.compiler.scopes import Reserve, Scope
 from taskmix.compiler.values import (
     BOOL,
     INT,
@@ -109,7 +109,7 @@ class Translator:
     @property
     def context(self) -> filters.Context:
         """Return what the rules of filters, tests and methods see."""
-        return filters.Context(self.strict, self.draw, self._test, self._each, self._only)
+        return filters.Context(self.strict, self.draw, self._test, self._each, self._only, self._reserve)
 
     def draw(self) -> pl.Expr:
         """Return the row's draw, here."""
@@ -128,6 +128,10 @@ class Translator:
             return rule(item, *(column(inside.scope.bring(each, self.scope)) for each in stored))
 
         return self.each_in_scope(items, with_others)
+
+    def _reserve(self, size: pl.Expr) -> None:
+        """Bound what the next steps make of all rows together."""
+        self.scope.steps.append(Reserve(size))
 
     def _only(self, items: Value, others: Sequence[Value], rule: Callable[..., Value]) -> Value:
         """Return the items of a list for which a rule holds, given them and other values of the row."""
