@@ -14,7 +14,7 @@ from taskmix.compiler.templates import NO_FACTS, RowWise, Vectorised, compile_te
 from taskmix.compiler.translator import Facts
 from taskmix.templates.files import Template
 from taskmix.templates.rows import Alternatives
-from taskmix.templates.rowwise import Workers
+from taskmix.templates.rowwise import RENDERED, Workers
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def render(
     if isinstance(compiled, RowWise):
         return Rendered(workers.render(rows, template, task, alternatives), row_wise=compiled)
     done = compiled.run(rows)
-    settled = done["known"] & _full(done, template)
+    settled = done["known"] & _full(done, template) & _short(done, workers.limits.characters)
     kept = _dropping(done.drop("known"), template)
     if settled.all():
         return Rendered(kept)
@@ -77,6 +77,12 @@ def _full(done: pl.DataFrame, template: Template) -> pl.Series:
         return pl.Series([True]).new_from_index(0, len(done))
     blank = (pl.col(name).str.strip_chars() == "" for name in ("instruction", "input"))
     return done.select((pl.col("output").str.strip_chars() != "") & ~pl.all_horizontal(*blank)).to_series()
+
+
+def _short(done: pl.DataFrame, characters: int) -> pl.Series:
+    """Return which rows surely have no more characters than a row may; Jinja's renderer refuses the others."""
+    length = pl.sum_horizontal(pl.col(name).str.len_bytes().cast(pl.Int64) for name in RENDERED)
+    return done.select(length <= characters).to_series()
 
 
 def _dropping(done: pl.DataFrame, template: Template) -> pl.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 from jinja2 import nodes
 
-from taskmix.compiler import methods, rules
+from taskmix.compiler import growth, methods, rules
 from taskmix.compiler.expressions import EXPRESSIONS
 from taskmix.compiler.scopes import Scope, TooLargeError
 from taskmix.compiler.statements import STATEMENTS
@@ -40,6 +40,7 @@ _LABEL_NAMES = frozenset(("label", "choices"))
 NO_FACTS = Facts()
 _RULES = Rules(EXPRESSIONS, STATEMENTS)
 _TYPES = {**RENDERED, **ALTERNATIVES}
+_GROWTH = "loops or copies that make much text of little"
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ class VectorisedValue:
 def compile_expression(expression: Expression, schema: Schema) -> VectorisedValue | RowWise:
     """Compile an expression whose value is taken, for rows with these columns."""
     part, root = expression.part, Scope()
+    if line := growth.too_much(part.tree.body):
+        return RowWise(_GROWTH, part.at(line))
     output = part.tree.body[0]
     assert isinstance(output, nodes.Output), output
     translator = Translator(schema, NO_FACTS, part.strict, root, root, _mutated([part.tree]), _RULES)
@@ -181,6 +184,9 @@ class _Compiler:
 
     def compile(self) -> Vectorised | RowWise:
         root = Scope()
+        for each in self.template.parts:
+            if line := growth.too_much(each.tree.body):
+                return RowWise(_GROWTH, each.at(line))
         try:
             made = self._made(root)
         except RefusedAtError as refused:

@@ -18,6 +18,8 @@ from taskmix.text import quoted
 BLANK_LINE = "\n\n"
 # some ten seconds of compiling; the largest file of the public pool costs 2,136
 _MAX_COST = 50_000
+# a large text may be read to its end before it is found faulty
+_COST_OF_A_FAULT = 500
 
 
 class TemplateSpec(BaseModel):
@@ -135,7 +137,7 @@ def entries_in(document: yamlfile.Document) -> list[Template | TaskmixError]:
     cost = 0
     for index, entry in enumerate(document.value):
         found.append(template := _entry(document, index, entry, seen))
-        cost += _cost(template) if isinstance(template, Template) else 0
+        cost += _cost(template) if isinstance(template, Template) else _COST_OF_A_FAULT
         if cost > _MAX_COST:
             where = f"{document.path}:{document.line((index,))}"
             hint = "write them into several files"
