@@ -23,12 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskmix import rendering
-from taskmix.compiler.growth import too_much
 from taskmix.errors import TaskmixError, TemplateError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.templates.files import Template, read_templates
 from taskmix.templates.packing import dump, load, pack, unpack
-from taskmix.templates.parts import Expression, Part
+from taskmix.templates.parts import Expression
 from taskmix.templates.rows import Alternatives
 from taskmix.templates.rowwise import Limits, Workers
 
@@ -666,27 +665,6 @@ def values(dtype: Any) -> st.SearchStrategy[Any]:
 
 
 # -- compiled templates: Polars runs in the process of the user, and cannot be stopped
-
-
-@pytest.mark.parametrize(
-    ("jinja", "line"),
-    [
-        ("\n{% for i in range(9999) %}{{ 'ab' * 999 }}{% endfor %}", 2),
-        ("{% for i in range(9999) %}\n{% for j in range(9999) %}x{% endfor %}{% endfor %}", 2),
-        ("{% set n = 999 * 999 %}\n{% for i in range(n) %}{{ text }}{% endfor %}", 2),
-        ("{% set a = 'ab' %}" + "\n{% set a = a ~ a %}" * 40, 19),
-        ("{{ 'a'" + " | replace('a', 'bbbb')" * 20 + " }}", 1),
-        ("{{ 'a'" + " | replace('', 'bbbb')" * 20 + " }}", 1),
-        ("{% set l = [] %}{% for i in range(9999) %}\n{{ l.append('ab' * 999) or '' }}{% endfor %}", 2),
-        ("{% set s %}{% for i in range(9999) %}\n{{ 'ab' * 999 }}{% endfor %}{% endset %}", 2),
-        ("{{ text }}{% for c in choices %}{{ c }} {{ text }}{% endfor %}", 0),
-        ("{% for i in range(500) %}{{ loop.index }}: {{ text }}{% endfor %}", 0),
-        ("{{ 'a|b|c'.split('|')[label] * 3 }}{{ text | replace('_', ' ') | truncate(255) }}", 0),
-        ("{% set l = ['" + "', '".join(["a label"] * 150) + "'] %}{% for x in l %}{{ x ~ l[0] }}{% endfor %}", 0),
-    ],
-)
-def test_a_template_that_makes_much_of_little_is_left_to_jinja(jinja: str, line: int) -> None:
-    assert too_much(Part(jinja, "t", 1).tree.body) == line
 
 
 def test_a_compiled_row_may_not_have_more_text_than_one_of_jinja(templates: Mapping[str, Template]) -> None:

@@ -49,6 +49,8 @@ def _name(t: Translator, node: nodes.Name) -> Any_:
 
 
 def _const(t: Translator, node: nodes.Const) -> Any_:
+    if isinstance(node.value, str):
+        t.scope.constants += len(node.value)
     return constant(node.value)
 
 

@@ -21,8 +21,8 @@ ROW = ":row"
 MOST_ITEMS = 5_000_000
 MOST_BYTES = 256 * 2**20
 """What the columns that a step reads may hold, each counted as often as the step names it."""
-MOST_CONSTANTS = 2**30
-"""What the constants of a step may make in all rows together, by a loose bound."""
+MOST_CONSTANTS = 2**29
+"""Characters that a template's own words may make in all rows together."""
 Change = Callable[[pl.Expr], pl.Expr]
 Flats = dict[str, pl.Series]
 """The items of list columns, one after the other, by the name of the column of their starts."""
@@ -43,15 +43,10 @@ class Columns:
         """Return how often the expressions name each column."""
         return Counter(name for expr in self.expressions.values() for name in expr.meta.root_names())
 
-    @functools.cached_property
-    def constants(self) -> int:
-        """Return a bound on the bytes of the constants in the expressions."""
-        return sum(len(expr.meta.serialize()) for expr in self.expressions.values())
-
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with the columns. Raises TooLargeError if they might need too much memory."""
         sizes = (times * frame[name].estimated_size() for name, times in self.roots.items() if _may_grow(frame[name]))
-        if (total := int(sum(sizes))) > MOST_BYTES or len(frame) * self.constants > MOST_CONSTANTS:
+        if (total := int(sum(sizes))) > MOST_BYTES:
             raise TooLargeError(total)
         return frame.with_columns(**self.expressions)
 
@@ -155,6 +150,8 @@ class Scope:
     steps: list[Columns | Loop | Flatten | LookUp | Reserve] = field(default_factory=list)
     outer: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=itertools.count)
+    constants: int = 0
+    """Characters of the template's own words in this scope's expressions."""
 
     def loop(self, lists: dict[str, str]) -> Loop:
         """Return a loop over lists of this scope, to be filled and added to the steps."""
@@ -236,6 +233,8 @@ class Scope:
     def run(self, frame: pl.DataFrame, flats: Flats | None = None) -> pl.DataFrame:
         """Return the frame after all steps."""
         flats = {} if flats is None else flats
+        if len(frame) * self.constants > MOST_CONSTANTS:
+            raise TooLargeError(len(frame) * self.constants)
         for step in self.steps:
             frame = step.run(frame, flats)
         return frame

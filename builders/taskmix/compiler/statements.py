@@ -35,6 +35,7 @@ def _output(t: Translator, node: nodes.Output) -> None:
     for each in node.nodes:
         if isinstance(each, nodes.TemplateData):
             t.pieces.append(each.data)
+            t.scope.constants += len(each.data)
             continue
         found = rules.text(t.value(each), t.strict)
         t.pieces.append(found.constant if isinstance(found.constant, str) else found)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 from jinja2 import nodes
 
-from taskmix.compiler import growth, methods, rules
+from taskmix.compiler import methods, rules
 from taskmix.compiler.expressions import EXPRESSIONS
 from taskmix.compiler.scopes import Scope, TooLargeError
 from taskmix.compiler.statements import STATEMENTS
@@ -34,13 +34,11 @@ from taskmix.templates.rows import Alternatives
 from taskmix.templates.rowwise import ALTERNATIVES, RENDERED
 
 Schema = Mapping[str, pl.DataType]
-_MOST_TEXT = 10_000_000
 _PARTS = ("instruction", "input", "output")
 _LABEL_NAMES = frozenset(("label", "choices"))
 NO_FACTS = Facts()
 _RULES = Rules(EXPRESSIONS, STATEMENTS)
 _TYPES = {**RENDERED, **ALTERNATIVES}
-_GROWTH = "loops or copies that make much text of little"
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,7 @@ class Vectorised:
             half = len(rows) // 2
             return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])
         certain = [pl.col(self.columns[name]).is_not_null() for name in sorted(self.certain)]
-        # whether a longer text is too long is for Jinja's limits to say
-        short = [pl.col(self.columns[name]).str.len_bytes() <= _MOST_TEXT for name in _PARTS]
-        known = pl.all_horizontal([*certain, *short])
+        known = pl.all_horizontal(certain)
         return done.select(*(pl.col(name).alias(made) for made, name in self.columns.items()), known.alias("known"))
 
     def _nothing(self, rows: int) -> pl.DataFrame:
@@ -138,8 +134,6 @@ class VectorisedValue:
 def compile_expression(expression: Expression, schema: Schema) -> VectorisedValue | RowWise:
     """Compile an expression whose value is taken, for rows with these columns."""
     part, root = expression.part, Scope()
-    if line := growth.too_much(part.tree.body):
-        return RowWise(_GROWTH, part.at(line))
     output = part.tree.body[0]
     assert isinstance(output, nodes.Output), output
     translator = Translator(schema, NO_FACTS, part.strict, root, root, _mutated([part.tree]), _RULES)
@@ -184,9 +178,6 @@ class _Compiler:
 
     def compile(self) -> Vectorised | RowWise:
         root = Scope()
-        for each in self.template.parts:
-            if line := growth.too_much(each.tree.body):
-                return RowWise(_GROWTH, each.at(line))
         try:
             made = self._made(root)
         except RefusedAtError as refused:

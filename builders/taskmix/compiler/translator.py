@@ -303,6 +303,7 @@ class Translator:
             return UNDEFINED
         for known, words in self.facts.constants:
             if known == name:
+                self.scope.constants += sum(map(len, words))
                 return constant(list(words))
         nullable = name not in self.facts.never_null
         kind = type_of(self.schema[name], nullable)
