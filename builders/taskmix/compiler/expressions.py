@@ -32,6 +32,8 @@ from taskmix.compiler.values import (
 )
 from taskmix.templates import sandbox
 
+_LONGEST = 100_000
+
 
 def data_of(value: Bindable) -> Any_:
     """Return a variable's value. Raises RefusedError for `loop`, and for a list that is being appended to."""
@@ -128,7 +130,10 @@ def _not(t: Translator, node: nodes.Not) -> Any_:
 
 
 def _binary(t: Translator, node: nodes.BinExpr) -> Any_:
-    return operators.compute(node.operator, t.value(node.left), t.value(node.right))
+    found = operators.compute(node.operator, t.value(node.left), t.value(node.right))
+    if isinstance(found, Value) and isinstance(found.constant, str):
+        t.scope.constants += len(found.constant)
+    return found
 
 
 def _negative(t: Translator, node: nodes.Neg) -> Any_:
@@ -156,6 +161,10 @@ def _compare(t: Translator, node: nodes.Compare) -> Any_:
 
 def _concat(t: Translator, node: nodes.Concat) -> Any_:
     texts = [rules.text(t.value(each), t.strict) for each in node.nodes]
+    words = [each.constant for each in texts if isinstance(each.constant, str)]
+    if len(words) == len(texts):
+        t.scope.constants += sum(map(len, words))
+        return constant("".join(words)) if sum(map(len, words)) <= _LONGEST else refuse("a constant of so much text")
     return Value(pl.concat_str([each.expr for each in texts]), TEXT, unknown=any(each.unknown for each in texts))
 
 

@@ -38,7 +38,6 @@ from taskmix.compiler.values import (
 )
 
 _MOST_BYTES = 1_000_000
-_MOST_GROWTH = 4
 _SHORT = 64
 # what C's `isspace` holds for is stripped from a number; of other whitespace it depends on the rest of the text
 _SPACE = " \t\n\r\x0b\x0c"
@@ -143,8 +142,8 @@ def replaced(c: Context, text: Value, old: Value, new: Value) -> Value:
     if is_constant(old) and is_constant(new):
         if old.constant == "":
             refuse("replacing the empty text")
-        growth = len(str(new.constant).encode()) // len(str(old.constant).encode())
-        if growth > _MOST_GROWTH:
+        growth = -(-len(str(new.constant).encode()) // len(str(old.constant).encode()))
+        if growth > 1:
             c.reserve(text.expr.str.len_bytes().cast(pl.Float64) * growth)
         return text_of(text.expr.str.replace_all(old.expr, new.expr, literal=True), text)
     # a pattern that is a column goes by `split`, which takes one

@@ -35,7 +35,6 @@ from taskmix.compiler.values import (
 
 _EXACT = 2.0**53
 _WIDE = 2.0**62
-# a text times a number is left to Jinja if it is longer: nothing bounds all rows of a batch together
 _LONGEST = 2_000
 
 
@@ -127,7 +126,10 @@ def multiply(a: Any_, b: Any_) -> Any_:
         a, b = b, a
     times = _number(b)
     if _is_text(a) and times and times.type == INT:
-        return _repeated(column(a).known, times)
+        text, count = constant_of(a, "a text times a number,"), constant_of(b, "a text times a number,")
+        assert isinstance(text, str), text
+        assert isinstance(count, int), count
+        return constant(text * count) if len(text) * count <= _LONGEST else refuse("a text times a large number")
     if isinstance(a, Fixed) and times and is_constant(b) and not a.is_range:
         count = constant_of(b, "a count")
         assert isinstance(count, int)
@@ -137,14 +139,6 @@ def multiply(a: Any_, b: Any_) -> Any_:
     if _is_list(a):
         refuse("a list times a number")
     return _arithmetic(a, b, lambda left, right: left * right)
-
-
-def _repeated(text: Value, times: Value) -> Value:
-    count = times.expr.clip(0)
-    fits = text.expr.str.len_bytes().cast(pl.Int64) * count.clip(None, _LONGEST) < _LONGEST
-    copies = pl.when(fits & (count <= _LONGEST)).then(count)
-    repeated = text.expr.repeat_by(copies.cast(pl.UInt32)).list.join("")
-    return Value(pl.when(copies.is_not_null() & text.expr.is_not_null()).then(repeated), TEXT, unknown=True)
 
 
 def divide(a: Any_, b: Any_) -> Any_:

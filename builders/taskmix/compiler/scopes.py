@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from taskmix.compiler.values import Any_, Either, Fixed, FixedMapping, Flag, Value
+from taskmix.compiler.values import NOTHING, Any_, Either, Fixed, FixedMapping, Flag, Value, is_constant
 
 # no name in a template has a colon
 ROW = ":row"
@@ -45,14 +45,22 @@ class Columns:
 
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with the columns. Raises TooLargeError if they might need too much memory."""
-        sizes = (times * frame[name].estimated_size() for name, times in self.roots.items() if _may_grow(frame[name]))
-        if (total := int(sum(sizes))) > MOST_BYTES:
+        total = sum(times * _bytes(frame[name]) for name, times in self.roots.items())
+        if total > MOST_BYTES:
             raise TooLargeError(total)
         return frame.with_columns(**self.expressions)
 
 
-def _may_grow(column: pl.Series) -> bool:
-    return column.dtype == pl.String or column.dtype.is_nested()
+def _bytes(column: pl.Series) -> int:
+    """Return about how much memory working with a column takes; 0 for numbers, which do not grow."""
+    size = int(column.estimated_size())
+    if column.dtype.is_nested():
+        # what is made of items on the way takes several times their size
+        return 4 * size
+    if column.dtype != pl.String:
+        return 0
+    # a text that is the same in all rows is held once, until something is made of it
+    return size if size >= 16 * len(column) else max(size, 16) * len(column)
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,9 @@ class Reserve:
 
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame as it is. Raises TooLargeError if its rows together would need too much."""
-        total = frame.select(self.size.cast(pl.Float64).sum()).item()
+        sizes = frame.select(self.size.cast(pl.Float64)).to_series()
+        # the size of a constant is one for all rows
+        total = sizes.sum() * (len(frame) if len(sizes) < len(frame) else 1)
         if total > MOST_BYTES:
             raise TooLargeError(total)
         return frame
@@ -209,9 +219,9 @@ class Scope:
             condition = self._each(value.condition, change)
             assert isinstance(condition, Value)
             return Either(condition, self._each(value.then, change), self._each(value.otherwise, change))
-        if not isinstance(value, Value) or not _names(value.expr) | _flag_names(value.none) | _flag_names(
-            value.undefined
-        ):
+        if not isinstance(value, Value) or is_constant(value):
+            return value
+        if value.type == NOTHING and not _names(value.expr) | _flag_names(value.none) | _flag_names(value.undefined):
             return value
 
         def flag(each: Flag) -> Flag:

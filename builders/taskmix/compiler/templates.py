@@ -34,6 +34,9 @@ from taskmix.templates.rows import Alternatives
 from taskmix.templates.rowwise import ALTERNATIVES, RENDERED
 
 Schema = Mapping[str, pl.DataType]
+_MOST_TEXT = 10_000_000
+_MOST_MADE = 2**30
+_MOST_PARTS = 24
 _PARTS = ("instruction", "input", "output")
 _LABEL_NAMES = frozenset(("label", "choices"))
 NO_FACTS = Facts()
@@ -72,18 +75,34 @@ class Vectorised:
         Args:
             rows: the template's variables, with `draw`.
         """
-        if not len(rows):
-            return self._nothing(0)
+        pending, done, made = [rows], [self._nothing(0)], 0
+        while pending:
+            part = pending.pop()
+            found = self._try(part) if made <= _MOST_MADE and len(done) <= _MOST_PARTS else self._nothing(len(part))
+            if found is None:
+                half = len(part) // 2
+                pending += [part.slice(half), part.head(half)]
+                continue
+            made += int(found.estimated_size())
+            done.append(found)
+        return pl.concat(done)
+
+    def _try(self, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """Return what is rendered of rows; None if they are too many at once."""
         try:
             done = self.scope.run(rows)
         except TooLargeError:
-            if len(rows) == 1:
-                return self._nothing(1)
-            half = len(rows) // 2
-            return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])
+            return self._nothing(1) if len(rows) == 1 else None
         certain = [pl.col(self.columns[name]).is_not_null() for name in sorted(self.certain)]
-        known = pl.all_horizontal(certain)
-        return done.select(*(pl.col(name).alias(made) for made, name in self.columns.items()), known.alias("known"))
+        # whether a longer text is too long is for Jinja's limits to say
+        short = [pl.col(self.columns[name]).str.len_bytes() <= _MOST_TEXT for name in _PARTS]
+        made = done.select(
+            *(pl.col(name).alias(made) for made, name in self.columns.items()),
+            pl.all_horizontal([*certain, *short]).alias("known"),
+        )
+        if made["known"].all():
+            return made
+        return made.with_columns(pl.when("known").then(pl.all().exclude("known")).name.keep())
 
     def _nothing(self, rows: int) -> pl.DataFrame:
         """Return so many rows that are not known."""

@@ -44,6 +44,9 @@ class RefusedAtError(RefusedError):
         self.line = line
 
 
+_MOST_ROOTS = 48
+
+
 @dataclass(frozen=True)
 class LoopFields:
     """The variable `loop`: its fields by name."""
@@ -176,11 +179,16 @@ class Translator:
         try:
             if rule is None:
                 refuse(f"`{type(node).__name__.lower()}`")
-            return rule(self, node)
+            return self._light(rule(self, node))
         except RefusedAtError:
             raise
         except RefusedError as refused:
             raise RefusedAtError(str(refused), node.lineno or 1) from None
+
+    def _light(self, value: Any_) -> Any_:
+        """Return a value, stored if its expression is large: rules use what they are given several times."""
+        heavy = isinstance(value, Value) and len(value.expr.meta.root_names()) > _MOST_ROOTS
+        return self.scope.store(value) if heavy else value
 
     def values(self, found: Sequence[nodes.Node]) -> tuple[Any_, ...]:
         """Return what several expressions are worth."""

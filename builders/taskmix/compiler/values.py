@@ -8,7 +8,7 @@ Every expression is total: on no row does Polars itself raise.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Never
 
 import polars as pl
@@ -168,6 +168,10 @@ class Fixed:
     items: "tuple[Any_, ...]"
     is_tuple: bool = False
     is_range: bool = False
+    size: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _bounded(self.items))
 
 
 @dataclass(frozen=True)
@@ -175,6 +179,10 @@ class FixedMapping:
     """A mapping whose keys are known."""
 
     items: "Mapping[str | int, Any_]"
+    size: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _bounded(self.items.values()))
 
 
 @dataclass(frozen=True)
@@ -184,6 +192,10 @@ class Either:
     condition: Value
     then: "Any_"
     otherwise: "Any_"
+    size: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", _bounded((self.then, self.otherwise)))
 
 
 @dataclass(frozen=True)
@@ -191,6 +203,18 @@ class Clash:
     """A variable whose type depends on the row in a way that cannot be compiled; an error only where it is used."""
 
     reason: str
+
+
+_MOST_SIZE = 5_000
+
+
+def _bounded(items: "Iterable[Any_]") -> int:
+    """Return how many values there are inside, each counted as often as it stands there; refuse too many.
+
+    A list that holds itself twice, again and again, is small here and endless for whoever goes through it.
+    """
+    size = 1 + sum(1 if isinstance(each, Value | Clash) else each.size for each in items)
+    return size if size <= _MOST_SIZE else refuse(f"a list or mapping of more than {_MOST_SIZE:,} values")
 
 
 Any_ = Value | Fixed | FixedMapping | Either | Clash
