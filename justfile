@@ -30,6 +30,14 @@ docs:
 golden:
     TASKMIX_GOLDEN=write pytest tests/golden
 
+# Compare the compiler with Jinja on many more generated templates and rows.
+long:
+    TASKMIX_LONG=1 pytest tests/test_compiler.py -s
+
+# Break the compiler on purpose, one place at a time: its tests must notice.
+mutations:
+    python tests/mutations.py
+
 # Measure a build of real data; see docs/benchmarks.md.
 bench *arguments:
     python benchmarks/build.py {{ arguments }}

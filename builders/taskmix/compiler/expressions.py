@@ -9,10 +9,13 @@ from jinja2 import nodes
 from taskmix.compiler import filters, methods, operators, rules, tests
 from taskmix.compiler.translator import Appending, Bindable, Bound, LoopFields, Translator
 from taskmix.compiler.values import (
+    BOOL,
     FAILS,
+    FLOAT,
     INT,
     NONE,
     NOTHING,
+    RANGE,
     SOFT,
     TEXT,
     UNDEFINED,
@@ -22,6 +25,7 @@ from taskmix.compiler.values import (
     FixedMapping,
     ListOf,
     StructOf,
+    Type,
     Value,
     column,
     constant,
@@ -184,9 +188,9 @@ def _attribute_of(value: Any_, name: str) -> Any_:
     if isinstance(value, FixedMapping):
         if name in value.items:
             return value.items[name]
-        return refuse(f"the method `{name}` as a value") if name in sandbox.METHODS[dict] else UNDEFINED
+        return refuse(f"the method `{name}` as a value") if hasattr(dict, name) else UNDEFINED
     if isinstance(value, Fixed):
-        return refuse(f"the method `{name}` as a value") if name in sandbox.METHODS[list] else UNDEFINED
+        return refuse(f"the method `{name}` as a value") if hasattr(list, name) else UNDEFINED
     found = column(value)
     if found.lazy:
         refuse("an attribute of an iterator")
@@ -194,10 +198,14 @@ def _attribute_of(value: Any_, name: str) -> Any_:
         if found.type.field(name) is None and hasattr(dict, name):
             refuse(f"the method `{name}` as a value")
         return operators.field(found, name)
-    owner = str if found.type == TEXT else list if isinstance(found.type, ListOf) else int
+    owner = _OWNERS.get(found.type, list)
     if found.type != NOTHING and hasattr(owner, name):
         refuse(f"the method `{name}` as a value")
     return _missing(found)
+
+
+_OWNERS: Mapping[Type, type] = {TEXT: str, INT: int, FLOAT: float, BOOL: bool, RANGE: range}
+"""The Python types, whose attributes no template may see, of those that are no lists."""
 
 
 def _missing(value: Value) -> Value:
@@ -285,9 +293,9 @@ def _change(t: Translator, name: str, target: Bindable, method: str, args: Seque
     if isinstance(target, Appending):
         t.names[name] = Bound(Appending(t.scope.store(_appended(target.items, item))), t.scope)
     elif (isinstance(target, Fixed) and not target.is_tuple) or (
-        isinstance(target, Value) and isinstance(target.type, ListOf) and not target.lazy and name in t.names
+        isinstance(target, Value) and isinstance(target.type, ListOf) and target.type != RANGE and not target.lazy
     ):
-        t.names[name] = Bound(t.scope.store(_appended(target, item)), t.scope)
+        t.bind(name, _appended(target, item))
     else:
         refuse("`append` to what is no list of the template's own")
     return NONE
@@ -302,6 +310,7 @@ def _appended(items: Any_, item: Any_) -> Any_:
 def _loop_method(t: Translator, loop: LoopFields, name: str, args: tuple[Any_, ...]) -> Any_:
     if name != "cycle" or not args:
         refuse(f"`loop.{name}()`")
+    t.check(*args)
     index = column(loop.fields["index0"])
     return operators.index(Fixed(args), Value(index.expr % len(args), INT), t.strict)
 

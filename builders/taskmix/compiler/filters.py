@@ -16,6 +16,7 @@ from taskmix.compiler.values import (
     INT,
     NOTHING,
     NUMBERS,
+    RANGE,
     TEXT,
     UNDEFINED,
     Any_,
@@ -28,6 +29,7 @@ from taskmix.compiler.values import (
     column,
     constant,
     constant_of,
+    in_rows,
     is_constant,
     list_of,
     merge,
@@ -36,6 +38,7 @@ from taskmix.compiler.values import (
     text_of,
     when_known,
 )
+from taskmix.templates.filters import MAX_COUNT
 
 _MOST_BYTES = 1_000_000
 _SHORT = 64
@@ -49,7 +52,8 @@ _ZERO = constant(0)
 _TEN = constant(10)
 _ZERO_FLOAT = constant(0.0)
 _COMMON = constant("common")
-_EMPTY = constant("")
+_EMPTY_TEXT = Value(pl.lit(""), TEXT, constant="")
+_EMPTY: Any_ = _EMPTY_TEXT
 _FALSE = constant(False)
 
 
@@ -110,10 +114,12 @@ def _mapped(function: Callable[[pl.Series], pl.Series]) -> Rule:
     return rule
 
 
-def trim(c: Context, value: Any_, chars: Any_ = _NONE) -> Any_:
+def trim(c: Context, value: Any_, chars: Any_ | None = None) -> Any_:
     """Strip whitespace, or the given characters."""
     found = c.text(value)
-    return stripped(found, chars, "both")
+    if c.strict and chars is not None and constant_of(chars, "characters to strip") is None:
+        return FAILS
+    return stripped(found, _NONE if chars is None else chars, "both")
 
 
 def stripped(text: Value, chars: Any_, side: str) -> Value:
@@ -130,11 +136,19 @@ def stripped(text: Value, chars: Any_, side: str) -> Value:
     return text if which == "" else text_of(strip(rules.WHITESPACE if which is None else which), text)
 
 
-def replace_(c: Context, s: Any_, old: Any_, new: Any_, count: Any_ = _NONE) -> Any_:
+def replace_(c: Context, s: Any_, old: Any_, new: Any_, count: Any_ | None = None) -> Any_:
     """Replace one text by another."""
-    if not is_constant(count) or column(count).constant is not None:
+    if count is not None:
         refuse("`replace` with a count")
-    return replaced(c, c.text(s), c.text(old), c.text(new))
+    return replaced(c, c.text(s), _not_counted(c, old), _not_counted(c, new))
+
+
+def _not_counted(c: Context, value: Any_) -> Value:
+    """Return an argument as text, unknown where it is a number that the sandbox would take for a count, and refuse."""
+    text = c.text(value)
+    if not isinstance(value, Value) or value.type not in (INT, FLOAT):
+        return text
+    return when_known(value.expr.is_between(-MAX_COUNT, MAX_COUNT) | value.expr.is_null(), text)
 
 
 def replaced(c: Context, text: Value, old: Value, new: Value) -> Value:
@@ -322,7 +336,8 @@ def _rounded(number: pl.Expr, digits: int) -> pl.Expr:
     even = (floor / 2.0).floor() * 2.0 == floor
     up = (above > 0) | ((above == 0) & ~even)
     whole = pl.when(up).then(floor + 1.0).otherwise(floor)
-    divisor = number.is_null().cast(pl.Float64) + power
+    # a column, see `operators.divide`
+    divisor = number.is_nan().cast(pl.Float64) + power
     small = (number.abs() < 1e15 / power) & number.is_finite()
     # the sign of a zero
     signed = pl.when((whole == 0) & (number < 0)).then(pl.lit(-0.0)).otherwise(whole / divisor)
@@ -355,9 +370,8 @@ def joined(c: Context, items: Value, between: Value) -> Value:
     if is_constant(between):
         return Value(texts.list.join(str(between.constant), ignore_nulls=False), TEXT, unknown=unknown)
     size = texts.list.len().cast(pl.Int64) * between.expr.str.len_bytes()
-    return Value(
-        pl.when(size < _MOST_BYTES).then(texts.list.join(between.expr, ignore_nulls=False)), TEXT, unknown=True
-    )
+    each = in_rows(texts, pl.when(size < _MOST_BYTES).then(size))
+    return Value(each.list.join(between.expr, ignore_nulls=False), TEXT, unknown=True)
 
 
 def _join_fixed(c: Context, value: Fixed, between: Value) -> Any_:
@@ -367,9 +381,9 @@ def _join_fixed(c: Context, value: Fixed, between: Value) -> Any_:
 def joined_values(texts: Sequence[Value], between: Value) -> Any_:
     """Return texts with another between them."""
     pieces = [piece for each in texts for piece in (between, each)][1:]
-    if not pieces:
-        return constant("")
-    return text_of(pl.concat_str([each.expr for each in pieces]), *pieces)
+    joined = text_of(pl.concat_str([each.expr for each in pieces]), *pieces) if pieces else _EMPTY_TEXT
+    # where nothing stands between texts, what should have may still fail
+    return when_known(between.expr.is_not_null(), joined) if between.may_be_null else joined
 
 
 def first(c: Context, seq: Any_) -> Any_:
@@ -405,6 +419,8 @@ def reverse(c: Context, value: Any_) -> Any_:
     found = column(value)
     if found.type == TEXT:
         return text_of(found.expr.str.split("").list.reverse().list.join(""), found)
+    if found.type == RANGE:
+        found = replace(found, type=list_of(INT))
     if not isinstance(found.type, ListOf) or found.lazy:
         refuse("`reverse` of this")
     return Value(found.expr.list.reverse(), found.type, unknown=found.may_be_null, lazy=True)
@@ -450,9 +466,11 @@ def sort(
     """Return the items in order."""
     _no_attribute(attribute)
     items = _comparable(c.items(value), "sort")
-    down = bool(constant_of(reverse, "reverse"))
+    down = constant_of(reverse, "reverse")
+    if not isinstance(down, int):
+        return FAILS
     key = _folded(_item(items.type).item, case_sensitive, pl.element())
-    found = items.expr.list.eval(pl.element().sort_by(key, descending=down, maintain_order=True))
+    found = items.expr.list.eval(pl.element().sort_by(key, descending=bool(down), maintain_order=True))
     return Value(found, items.type, unknown=items.may_be_null)
 
 
@@ -477,6 +495,8 @@ def sum_(c: Context, iterable: Any_, attribute: Any_ = _NONE, start: Any_ = _ZER
 
 def most_frequent(c: Context, values: Any_) -> Any_:
     """Return the most frequent items, in order of appearance."""
+    if isinstance(values, FixedMapping) or (isinstance(values, Value) and isinstance(values.type, StructOf)):
+        refuse("`most_frequent` of a mapping, whose values count as counts")
     items = c.items(values)
     kind = _item(items.type)
     if kind.item not in (TEXT, INT, BOOL):
@@ -497,10 +517,11 @@ def choice(c: Context, values: Any_, place: Any_) -> Any_:
     key = constant_of(place, "a place")
     assert isinstance(key, int), key
     draw = hashing.draws(key, c.draw())
-    size = items.expr.list.len().cast(pl.UInt64)
+    found = in_rows(items.expr, draw)
+    size = found.list.len().cast(pl.UInt64)
     at = (draw % pl.when(size > 0).then(size)).cast(pl.Int64)
     kind = _item(items.type)
-    item = items.expr.list.get(at, null_on_oob=True)
+    item = found.list.get(at, null_on_oob=True)
     if not kind.nullable:
         return Value(item, kind.item, unknown=True)
     return Value(item, kind.item, none=item.is_null() & (size > 0).fill_null(False), unknown=True)

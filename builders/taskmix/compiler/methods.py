@@ -13,6 +13,7 @@ from taskmix.compiler.values import (
     FAILS,
     INT,
     NOTHING,
+    RANGE,
     TEXT,
     Any_,
     Fixed,
@@ -232,9 +233,13 @@ def list_count(c: Context, items: Value, value: Any_) -> Any_:
     """Count the items that equal a value."""
     assert isinstance(items.type, ListOf)
     wanted = column(value)
-    if wanted.type != items.type.item or wanted.type not in (TEXT, INT, BOOL) or wanted.none is not False:
+    if wanted.type != items.type.item or wanted.type not in (TEXT, INT, BOOL):
         refuse("`count` of a value of another type")
-    return Value(items.expr.list.count_matches(wanted.known.expr).cast(pl.Int64), INT, unknown=True)
+    if is_constant(wanted):
+        return Value(items.expr.list.count_matches(wanted.expr).cast(pl.Int64), INT, unknown=True)
+    hits = c.each(items, [wanted.known], lambda item, other: Value((item.expr == other.expr).fill_null(False), BOOL))
+    counted = hits.expr.list.eval(pl.element().cast(pl.Int64)).list.sum()
+    return Value(pl.when(wanted.expr.is_not_null()).then(counted), INT, unknown=True)
 
 
 def copy(c: Context, items: Value) -> Any_:
@@ -247,9 +252,11 @@ LIST_METHODS: Mapping[str, TextRule] = {"copy": copy, "count": list_count, "inde
 
 def get(c: Context, mapping: Any_, key: Any_, default: Any_ = _NONE) -> Any_:
     """Return the item of a key, or a default."""
+    if isinstance(key, Fixed):
+        return FAILS if not key.is_tuple else refuse("a key that is a tuple")
     if isinstance(mapping, FixedMapping):
         name = constant_of(key, "a key")
-        return mapping.items.get(name, default) if isinstance(name, str | int) else default
+        return next((item for own, item in mapping.items.items() if own == name), default)
     found = column(mapping)
     assert isinstance(found.type, StructOf)
     item = operators.field(found, constant_of(key, "a key"))
@@ -295,6 +302,8 @@ def call(c: Context, value: Any_, name: str, args: tuple[Any_, ...], options: Ma
     if isinstance(value, FixedMapping) or (isinstance(value, Value) and isinstance(value.type, StructOf)):
         table, subject = MAPPING_METHODS, value
     elif isinstance(value, Fixed):
+        if value.is_range or (value.is_tuple and name == "copy"):
+            return FAILS
         if name not in LIST_METHODS:
             refuse(f"the method `{name}` of a list")
         table, subject = LIST_METHODS, column(value).known
@@ -302,16 +311,27 @@ def call(c: Context, value: Any_, name: str, args: tuple[Any_, ...], options: Ma
         found = column(value)
         if found.type == TEXT:
             table, subject = TEXT_METHODS, found.known
+        elif found.lazy or found.type == RANGE:
+            return FAILS
         elif isinstance(found.type, ListOf):
             table, subject = LIST_METHODS, found.known
         elif found.type == NOTHING or found.type in (INT, BOOL):
             return FAILS
         else:
             refuse(f"the method `{name}` of a {found.type}")
+    if table is MAPPING_METHODS and _has_key(subject, name):
+        # data before methods: what is called is the item
+        return FAILS
     if name not in table:
         refuse(f"the method `{name}`")
     filters.check_arguments(table[name], f"the method `{name}`", c, subject, *args, **options)
     return table[name](c, subject, *args, **options)
+
+
+def _has_key(mapping: Any_, name: str) -> bool:
+    if isinstance(mapping, FixedMapping):
+        return name in mapping.items
+    return isinstance(mapping, Value) and isinstance(mapping.type, StructOf) and mapping.type.field(name) is not None
 
 
 # -- functions
@@ -339,7 +359,7 @@ def _numbers(start: pl.Expr, end: pl.Expr, step: int) -> Value:
     fits = ((end - start).abs() <= _MOST_RANGE) & (start.abs() < 2**62) & (end.abs() < 2**62)
     known_start, known_end = pl.when(fits).then(start), pl.when(fits).then(end)
     numbers = pl.int_ranges(known_start, known_end, step, dtype=pl.Int64)
-    return Value(numbers, list_of(INT), unknown=True, lazy=True)
+    return Value(numbers, RANGE, unknown=True)
 
 
 def zip_(c: Context, *args: Any_) -> Any_:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import polars as pl
 
@@ -12,6 +13,7 @@ from taskmix.compiler.values import (
     INT,
     NOTHING,
     NUMBERS,
+    RANGE,
     TEXT,
     Any_,
     Clash,
@@ -26,6 +28,7 @@ from taskmix.compiler.values import (
     column,
     constant,
     constant_of,
+    in_rows,
     is_constant,
     merge,
     refuse,
@@ -33,7 +36,7 @@ from taskmix.compiler.values import (
     unify,
 )
 
-_EXACT = 2.0**53
+_EXACT = 2**53
 _WIDE = 2.0**62
 _LONGEST = 2_000
 
@@ -61,23 +64,46 @@ def _whole(expr: pl.Expr, size: pl.Expr) -> Value:
     return Value(pl.when(size.abs() < _WIDE).then(expr), INT, unknown=True)
 
 
-def _arithmetic(a: Any_, b: Any_, compute: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Any_:
+def _arithmetic(a: Any_, b: Any_, compute: Callable[[Any, Any], Any]) -> Any_:
     numbers = _both_numbers(a, b)
     if numbers is None:
         return FAILS
     left, right = numbers
+    if is_constant(left) and is_constant(right):
+        return constant(compute(left.constant, right.constant))
     if left.type == right.type == INT:
-        if is_constant(left) and is_constant(right):
-            return _whole(compute(left.expr, right.expr), compute(_float(left), _float(right)))
         return _whole(compute(left.expr, right.expr), compute(_float(left), _float(right)))
-    return Value(compute(_exact_float(left), _exact_float(right)), FLOAT, unknown=True)
+    return Value(compute(*_columns(left, right)), FLOAT, unknown=True)
+
+
+def _columns(a: Value, b: Value) -> tuple[pl.Expr, pl.Expr]:
+    """Return two numbers as floats, neither a literal.
+
+    With one Polars would simplify: multiply with the reciprocal of a divisor, which rounds twice, and leave out the
+    addition of 0, which makes -0.0 into 0.0.
+    """
+    left, right = _exact_float(a), _exact_float(b)
+    if is_constant(a):
+        return left * _ones(right), right
+    if is_constant(b):
+        return left, right * _ones(left)
+    return left, right
+
+
+def _ones(like: pl.Expr) -> pl.Expr:
+    """Return 1 in every row, and something else where it does not matter."""
+    return like.is_nan().cast(pl.Float64) + 1.0
 
 
 def _exact_float(value: Value) -> pl.Expr:
     """Return a number as a float; null where that would round an integer."""
+    if isinstance(value.constant, int | float):
+        # a literal, which Polars takes for one value of all rows
+        exact = value.type == FLOAT or abs(value.constant) <= _EXACT
+        return pl.lit(float(value.constant) if exact else None, dtype=pl.Float64)
     if value.type == FLOAT:
         return value.expr
-    return pl.when(_float(value).abs() <= _EXACT).then(_float(value))
+    return pl.when(value.expr.is_between(-_EXACT, _EXACT)).then(_float(value))
 
 
 def add(a: Any_, b: Any_) -> Any_:
@@ -89,13 +115,15 @@ def add(a: Any_, b: Any_) -> Any_:
         left, right = column(a), column(b)
         return Value(pl.concat_str(left.expr, right.expr), TEXT, unknown=left.may_be_null or right.may_be_null)
     if _is_list(a) and _is_list(b):
+        if any(isinstance(each, Fixed) and (each.is_tuple or each.is_range) for each in (a, b)):
+            return FAILS
         return joined_lists(column(a), column(b))
     return _arithmetic(a, b, lambda left, right: left + right)
 
 
 def joined_lists(a: Value, b: Value) -> Value:
     """Return one list after the other; unknown where either is null. Raises RefusedError for items of two types."""
-    if a.lazy or b.lazy:
+    if a.lazy or b.lazy or RANGE in (a.type, b.type):
         refuse("adding to an iterator")
     kind = unify(a.type, b.type)
     if not isinstance(kind, ListOf):
@@ -146,10 +174,19 @@ def divide(a: Any_, b: Any_) -> Any_:
     numbers = _both_numbers(a, b)
     if numbers is None:
         return FAILS
-    left, right = (_exact_float(each) for each in numbers)
-    # by a literal Polars multiplies with its reciprocal, which rounds twice: make it a column
-    divisor = right + right.is_null().cast(pl.Float64) + left.is_null().cast(pl.Float64)
-    return Value(pl.when(right != 0).then(left / divisor), FLOAT, unknown=True)
+    if is_constant(numbers[0]) and is_constant(numbers[1]):
+        return _quotient(numbers[0].constant, numbers[1].constant)
+    left, right = _columns(*numbers)
+    return Value(pl.when(right != 0).then(left / right), FLOAT, unknown=True)
+
+
+def _quotient(a: object, b: object) -> Any_:
+    assert isinstance(a, int | float), a
+    assert isinstance(b, int | float), b
+    try:
+        return constant(a / b)
+    except (ZeroDivisionError, OverflowError):
+        return FAILS
 
 
 def _whole_numbers(a: Any_, b: Any_, compute: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Any_:
@@ -216,6 +253,9 @@ def compute(operator: str, a: Any_, b: Any_) -> Any_:
 
 # -- comparisons: each gives a Boolean, unknown where Jinja raises
 
+FAILING = Value(pl.lit(None, dtype=pl.Boolean), BOOL, unknown=True)
+"""The answer where Jinja raises an error, whatever the row."""
+
 
 def _answer(expr: pl.Expr, *sources: Value) -> Value:
     return Value(expr, BOOL, unknown=any(each.may_be_null for each in sources))
@@ -233,6 +273,8 @@ def equal(a: Any_, b: Any_, strict: bool) -> Value:
         return _equal_fixed(a, b, strict)
     if isinstance(a, FixedMapping) or isinstance(b, FixedMapping):
         refuse("comparing mappings")
+    if any(isinstance(each, Fixed) and each.is_tuple for each in (a, b)):
+        refuse("comparing a tuple")
     left, right = column(a), column(b)
     if is_constant(left) and is_constant(right):
         return _truth(left.constant == right.constant)
@@ -304,7 +346,8 @@ def every(conditions: list[Value]) -> Value:
 def _compared(a: Value, b: Value, compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> pl.Expr:
     """Return a comparison of numbers; Polars takes NaN for equal to itself and above all, Python for neither."""
     if FLOAT not in (a.type, b.type):
-        return compare(a.expr.cast(pl.Int64), b.expr.cast(pl.Int64))
+        left, right = (each.expr if each.type == INT else each.expr.cast(pl.Int64) for each in (a, b))
+        return compare(left, right)
     left, right = (_exact_float(_number(each) or each) for each in (a, b))
     return compare(left, right) & ~left.is_nan() & ~right.is_nan()
 
@@ -320,7 +363,7 @@ def _ordered(compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Any_, 
             return Value(_compared(left, right, compare), BOOL, unknown=True)
         if isinstance(left.type, ListOf) and isinstance(right.type, ListOf):
             refuse("ordering lists")
-        return column(FAILS)
+        return FAILING
 
     return rule
 
@@ -330,21 +373,37 @@ def contains(item: Any_, inside: Any_, strict: bool) -> Value:
     if isinstance(inside, Either | Clash):
         return column(spread(lambda each: contains(item, each, strict), inside))
     if isinstance(inside, Fixed):
-        return _any([equal(item, each, strict) for each in inside.items])
+        among = _any([equal(item, each, strict) for each in inside.items])
+        return among if inside.items else _unless_unknown(among, item)
     if isinstance(inside, FixedMapping):
-        return _any([equal(item, constant(key), strict) for key in inside.items])
+        return _is_key(item, tuple(inside.items), strict)
     found = column(inside)
     if found.type == NOTHING and found.undefined is True and not strict:
-        return _truth(False)
+        return _unless_unknown(_truth(False), item)
     if isinstance(found.type, StructOf):
-        keys = Fixed(tuple(constant(name) for name, _ in found.type.fields))
-        return _where_known(contains(item, keys, strict), found)
+        return _where_known(_is_key(item, tuple(name for name, _ in found.type.fields), strict), found)
     if found.type == TEXT:
         part = column(item)
-        return _answer(found.expr.str.contains(part.expr, literal=True), found, part) if part.type == TEXT else FAILS
+        return _answer(found.expr.str.contains(part.expr, literal=True), found, part) if part.type == TEXT else FAILING
     if isinstance(found.type, ListOf):
         return _in_list(item, found, strict)
-    return FAILS
+    return FAILING
+
+
+def _is_key(item: Any_, keys: tuple[str | int, ...], strict: bool) -> Value:
+    """Return whether a value is one of a mapping's keys, which a list or mapping cannot be asked for."""
+    plain = not isinstance(item, Fixed | FixedMapping) and not isinstance(column(item).type, ListOf | StructOf)
+    if not plain:
+        return FAILING
+    found = _any([equal(item, constant(key), strict) for key in keys])
+    return found if keys else _unless_unknown(found, item)
+
+
+def _unless_unknown(answer: Value, item: Any_) -> Value:
+    """Return an answer that does not depend on an item, unknown where the item is."""
+    if not isinstance(item, Value) or not item.unknown:
+        return answer
+    return Value(pl.when(~item.is_unknown()).then(answer.expr), BOOL, unknown=True)
 
 
 def _where_known(answer: Value, value: Value) -> Value:
@@ -376,7 +435,7 @@ def _in_list(item: Any_, inside: Value, strict: bool) -> Value:
         )
     elif wanted.type == NOTHING:
         if wanted.none is not True:
-            return FAILS
+            return FAILING
         same = inside.expr.list.eval(pl.element().is_null()).list.any()
     elif wanted.type in (TEXT, INT, BOOL) and kind == wanted.type:
         same = inside.expr.list.contains(wanted.expr, nulls_equal=True)
@@ -442,6 +501,8 @@ def _index(value: Any_, at: Any_, strict: bool) -> Any_:
     )
     if number is None:
         return _nowhere(found, where)
+    if not found.expr.meta.root_names():
+        found = replace(found, expr=in_rows(found.expr, number.expr))
     if found.type == TEXT:
         picked_text = found.expr.str.slice(number.expr, 1)
         picked_text = pl.when(picked_text != "").then(picked_text)
@@ -554,7 +615,7 @@ def _field(value: Value, at: Value) -> Any_:
     if is_constant(at):
         return field(value, at.constant)
     if at.type != TEXT:
-        return UNDEFINED_ITEM
+        return _nowhere(value, at)
     whole: dict[str | int, Any_] = {name: field(value, name) for name, _ in value.type.fields}
     return _field_of_fixed(FixedMapping(whole), at)
 
@@ -591,6 +652,8 @@ def _slice(value: Any_, start: Any_, stop: Any_, step: Any_) -> Any_:
         if not (isinstance(low, int | None) and isinstance(high, int | None)):
             return UNDEFINED_ITEM
         return replace(value, items=value.items[low:high])
+    if isinstance(value, Fixed) and (value.is_tuple or value.is_range):
+        refuse("a slice of a tuple or range")
     found = column(value)
     if found.lazy:
         refuse("a slice of an iterator")
@@ -605,13 +668,13 @@ def _slice(value: Any_, start: Any_, stop: Any_, step: Any_) -> Any_:
         expr = found.expr
     elif high_at is None and isinstance(low_at, int) and low_at >= 0:
         expr = cut(found.expr, low_at, None)
-    elif isinstance(high_at, int) and high_at >= 0 and low_at in (None, 0):
+    elif isinstance(high_at, int) and high_at >= 0 and (low_at is None or (isinstance(low_at, int) and low_at == 0)):
         expr = cut(found.expr, 0, high_at)
     else:
         length = size.cast(pl.Int64)
         first = _clamped(low_at, length, pl.lit(0, dtype=pl.Int64))
         last = _clamped(high_at, length, length)
-        expr = cut(found.expr, first, (last - first).clip(0))
+        expr = cut(in_rows(found.expr, first + last), first, (last - first).clip(0))
     fails = [each for each in map(column, (start, stop)) if each.undefined is not False or each.unknown]
     if fails:
         sure = ~pl.any_horizontal([each.is_undefined() | each.is_unknown() for each in fails])

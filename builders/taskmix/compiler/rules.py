@@ -6,6 +6,7 @@
 import functools
 import json
 import sys
+from dataclasses import replace
 
 import polars as pl
 
@@ -15,6 +16,7 @@ from taskmix.compiler.values import (
     FLOAT,
     INT,
     NOTHING,
+    RANGE,
     TEXT,
     Any_,
     Either,
@@ -26,6 +28,7 @@ from taskmix.compiler.values import (
     Value,
     column,
     is_constant,
+    list_of,
     merge,
     refuse,
     spread,
@@ -46,7 +49,7 @@ def text(value: Any_, strict: bool) -> Value:
         return Value(pl.lit(""), TEXT, constant="")
     if found.type == TEXT and not found.may_be_null:
         return found
-    if found.lazy:
+    if found.lazy or found.type == RANGE:
         refuse("printing an iterator")
     plain = Value(_plain_text(found.expr, found.type, strict), TEXT, found.none, found.undefined, found.unknown)
     if found.type == FLOAT and strict:
@@ -136,7 +139,7 @@ def _item_display(value: Any_, strict: bool) -> Value:
     if isinstance(value, Either):
         return column(merge(value.condition, _item_display(value.then, strict), _item_display(value.otherwise, strict)))
     found = column(value)
-    if found.undefined is not False or found.lazy:
+    if found.undefined is not False or found.lazy or found.type == RANGE:
         refuse("printing a list with an undefined item")
     nested = isinstance(found.type, ListOf | StructOf) or found.type in (TEXT, FLOAT)
     shown = Value(display(found.expr, found.type, strict), TEXT, found.none, unknown=found.unknown or nested)
@@ -190,7 +193,7 @@ def json_text(value: Any_) -> Value:
     if isinstance(value, Fixed | FixedMapping):
         return _json_of_fixed(value)
     found = column(value)
-    if found.lazy:
+    if found.lazy or found.type == RANGE:
         refuse("`tojson` of an iterator")
     expr = _json(found.expr, found.type)
     if found.none is not False:
@@ -298,9 +301,9 @@ def _items(value: Any_) -> Value:
     if isinstance(found.type, StructOf):
         keys = column(Fixed(tuple(_constant_text(name) for name, _ in found.type.fields)))
         return Value(pl.when(found.expr.is_not_null()).then(keys.expr), keys.type, unknown=found.may_be_null)
-    if isinstance(found.type, ListOf):
-        return found
-    if found.type == NOTHING:
+    if found.type == RANGE:
+        return replace(found, type=list_of(INT))
+    if isinstance(found.type, ListOf) or found.type == NOTHING:
         return found
     return refuse(f"going over a value of type {found.type}")
 

@@ -10,7 +10,7 @@ from jinja2 import nodes
 from taskmix.compiler import operators, rules
 from taskmix.compiler.expressions import data_of, no_alias
 from taskmix.compiler.scopes import Loop
-from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned
+from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep
 from taskmix.compiler.values import (
     BOOL,
     FAILS,
@@ -53,7 +53,7 @@ def _if(t: Translator, node: nodes.If) -> None:
             otherwise.run([nested])
         else:
             otherwise.run(node.else_)
-    t.join(condition, then, otherwise)
+    t.join(condition, then, otherwise, is_deep(node))
 
 
 def _set(t: Translator, node: nodes.Assign) -> None:
@@ -333,6 +333,7 @@ def _extend(t: Translator, name: str, items: Value) -> None:
         joined: Any_ = items
     else:
         joined = operators.joined_lists(column(whole), items)
+    t.check(joined)
     stored = t.scope.store(joined)
     t.names[name] = Bound(Appending(stored) if isinstance(target, Appending) else stored, t.scope)
 

@@ -8,7 +8,6 @@ from taskmix.compiler import operators, python
 from taskmix.compiler.filters import Context, check_arguments
 from taskmix.compiler.values import (
     BOOL,
-    FAILS,
     FLOAT,
     INT,
     NUMBERS,
@@ -99,9 +98,17 @@ def iterable(c: Context, value: Any_) -> Value:
     return _known(found, held)
 
 
+def sequence(c: Context, value: Any_) -> Value:
+    """Return whether the value has a length and items; an undefined one that may be used has."""
+    held = _is_type(_several, fixed=True)(c, value)
+    if not isinstance(value, Value) or value.undefined is False or c.strict:
+        return held
+    return _known(value, held.expr | value.is_undefined())
+
+
 def _divides(value: Value, by: Any_, wanted: int) -> Value:
     if value.type not in NUMBERS:
-        return column(FAILS)
+        return operators.FAILING
     rest = column(operators.modulo(value, by))
     return operators.equal(rest, constant(wanted), strict=False)
 
@@ -145,7 +152,7 @@ TESTS: Mapping[str, Rule] = {
     "none": none,
     "number": _is_type(lambda kind: kind in NUMBERS),
     "odd": lambda c, value: _divides(column(value), constant(2), 1),
-    "sequence": _is_type(_several, fixed=True),
+    "sequence": sequence,
     "string": _is_type(lambda kind: kind == TEXT),
     "true": _exactly(True),
     "undefined": lambda c, value: operators.negated(defined(c, value)),

@@ -26,6 +26,8 @@ from taskmix.compiler.values import (
     Value,
     column,
     constant,
+    has_iterator,
+    in_rows,
     is_constant,
     list_of,
     merge,
@@ -44,9 +46,6 @@ class RefusedAtError(RefusedError):
         self.line = line
 
 
-_MOST_ROOTS = 48
-
-
 @dataclass(frozen=True)
 class LoopFields:
     """The variable `loop`: its fields by name."""
@@ -61,6 +60,7 @@ class Appending:
     items: Any_
 
 
+_MOST_LEVELS = 6
 Bindable = Any_ | LoopFields | Appending
 
 
@@ -179,16 +179,12 @@ class Translator:
         try:
             if rule is None:
                 refuse(f"`{type(node).__name__.lower()}`")
-            return self._light(rule(self, node))
+            found = rule(self, node)
         except RefusedAtError:
             raise
         except RefusedError as refused:
             raise RefusedAtError(str(refused), node.lineno or 1) from None
-
-    def _light(self, value: Any_) -> Any_:
-        """Return a value, stored if its expression is large: rules use what they are given several times."""
-        heavy = isinstance(value, Value) and len(value.expr.meta.root_names()) > _MOST_ROOTS
-        return self.scope.store(value) if heavy else value
+        return self.scope.store(found) if is_deep(node) else found
 
     def values(self, found: Sequence[nodes.Node]) -> tuple[Any_, ...]:
         """Return what several expressions are worth."""
@@ -213,6 +209,8 @@ class Translator:
 
     def bind(self, name: str, value: Any_) -> None:
         """Set a variable, computing it once; a row in which that fails is unknown."""
+        if has_iterator(value):
+            refuse("an iterator in a variable, which could be gone through once only")
         self.check(value)
         self.names[name] = Bound(self.scope.store(value), self.scope)
 
@@ -243,7 +241,7 @@ class Translator:
         exprs = [pl.lit(piece) if isinstance(piece, str) else piece.expr for piece in merged]
         return Value(pl.concat_str(exprs), TEXT, unknown=unknown)
 
-    def join(self, condition: Value, then: "Translator", otherwise: "Translator") -> None:
+    def join(self, condition: Value, then: "Translator", otherwise: "Translator", deep: bool = False) -> None:
         """Go on after two branches: with the text and the variables of the one that the condition takes."""
         if is_constant(condition):
             taken = then if condition.constant else otherwise
@@ -252,7 +250,7 @@ class Translator:
             return
         if then.pieces or otherwise.pieces or condition.unknown:
             piece = merge(condition, then.text(), otherwise.text())
-            self.pieces.append(column(piece))
+            self.pieces.append(column(self.scope.store(piece) if deep else piece))
         for name in then.names.keys() | otherwise.names.keys():
             if then.names.get(name) is not otherwise.names.get(name):
                 self.names[name] = Bound(self._merged(name, condition, then, otherwise), self.scope)
@@ -320,6 +318,14 @@ class Translator:
         return self.root.store(value)
 
 
+def is_deep(node: nodes.Node) -> bool:
+    """Whether to compute a node once, as a column: a rule may name an operand several times, level upon level."""
+    height, level = 0, [node]
+    while level:
+        height, level = height + 1, [child for each in level for child in each.iter_child_nodes()]
+    return height % _MOST_LEVELS == 0
+
+
 def _text(text: str) -> Value:
     return Value(pl.lit(text), TEXT, constant=text)
 
@@ -345,4 +351,4 @@ def aligned(t: Translator, lists: list[Value]) -> tuple[list[pl.Expr], pl.Expr]:
     if len(full) == 1:
         return full, sizes[0]
     shortest = pl.min_horizontal(sizes)
-    return [each.list.slice(0, shortest) for each in full], shortest
+    return [in_rows(each, shortest).list.slice(0, shortest) for each in full], shortest

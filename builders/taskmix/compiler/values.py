@@ -65,6 +65,10 @@ NOTHING = Type("nothing", pl.Null)
 NUMBERS = (INT, FLOAT, BOOL)
 
 
+RANGE = ListOf("range", pl.List(pl.Int64), INT, False)
+"""What `range` gives: a list in all but its text, its methods, and what it equals."""
+
+
 def list_of(item: Type, nullable: bool = False) -> ListOf:
     """Return the type of a list of items."""
     return ListOf(f"list of {item}", pl.List(item.dtype), item, nullable)
@@ -270,6 +274,16 @@ def unknown_rows(value: Any_) -> list[pl.Expr]:
     return []
 
 
+def has_iterator(value: Any_) -> bool:
+    """Whether a value is an iterator, or holds one."""
+    if isinstance(value, Either):
+        return has_iterator(value.then) or has_iterator(value.otherwise)
+    if isinstance(value, Fixed | FixedMapping):
+        items = value.items if isinstance(value, Fixed) else value.items.values()
+        return any(map(has_iterator, items))
+    return isinstance(value, Value) and value.lazy
+
+
 def when_known(condition: pl.Expr, value: Value) -> Value:
     """Return the value, unknown in the rows where a condition is not true."""
     return replace(
@@ -280,6 +294,14 @@ def when_known(condition: pl.Expr, value: Value) -> Value:
         unknown=True,
         constant=UNSET,
     )
+
+
+def in_rows(constant: pl.Expr, row: pl.Expr) -> pl.Expr:
+    """Return a constant as a value of each row in which another is not null.
+
+    Where Polars takes a second argument a row, it fails on a first that is one for all, or takes the first row's.
+    """
+    return pl.when(row.is_not_null()).then(constant)
 
 
 def is_constant(value: Any_) -> bool:
@@ -304,6 +326,8 @@ def unify(a: Type, b: Type) -> Type | None:
         return a
     if NOTHING in (a, b):
         return b if a == NOTHING else a
+    if RANGE in (a, b):
+        return None
     if isinstance(a, ListOf) and isinstance(b, ListOf) and (item := unify(a.item, b.item)):
         return list_of(item, a.nullable or b.nullable or NOTHING in (a.item, b.item))
     if isinstance(a, StructOf) and isinstance(b, StructOf) and [n for n, _ in a.fields] == [n for n, _ in b.fields]:
@@ -329,6 +353,8 @@ def column(value: Any_) -> Value:
 
 
 def _list(value: Fixed) -> Value:
+    if any(isinstance(each, Fixed) and (each.is_tuple or each.is_range) for each in value.items):
+        refuse("a list of tuples or ranges, used as a whole")
     items = [column(each) for each in value.items]
     item: Type | None = NOTHING
     for each in items:
@@ -357,9 +383,13 @@ def merge(condition: Value, then: Any_, otherwise: Any_) -> Any_:
     """Return one value or the other, by a condition (Boolean; unknown rows stay unknown)."""
     if is_constant(condition):
         return then if condition.constant else otherwise
+    if not condition.expr.meta.root_names():
+        return _settled(pl.select(condition.expr).item(), then, otherwise)
     if then is otherwise:
         return then if not condition.unknown else _known_if(condition, then)
     if any(isinstance(each, Value) and each.soft for each in (then, otherwise)):
+        return Either(condition, then, otherwise)
+    if any(isinstance(each, Fixed) and (each.is_tuple or each.is_range) for each in (then, otherwise)):
         return Either(condition, then, otherwise)
     if isinstance(then, FixedMapping | Clash) or isinstance(otherwise, FixedMapping | Clash):
         return Clash("a variable whose type depends on a condition")
@@ -367,6 +397,17 @@ def merge(condition: Value, then: Any_, otherwise: Any_) -> Any_:
         return _merge(condition, column(then), column(otherwise))
     except RefusedError:
         return Either(condition, then, otherwise)
+
+
+def _settled(condition: bool | None, then: Any_, otherwise: Any_) -> Any_:
+    """Return what a condition that is the same in all rows picks.
+
+    Polars' `when` would give one value for all rows that it does not take for one.
+    """
+    if condition is not None:
+        return then if condition else otherwise
+    kind = then.type if isinstance(then, Value) else NOTHING
+    return Value(pl.lit(None, dtype=kind.dtype), kind, unknown=True)
 
 
 def _known_if(condition: Value, value: Any_) -> Any_:

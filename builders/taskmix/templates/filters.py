@@ -18,7 +18,7 @@ from jinja2.runtime import Context, Undefined
 from taskmix import hashing
 
 DRAW = "__draw__"
-_MAX_COUNT = 10_000
+MAX_COUNT = 10_000
 _MAX_ITEMS = 1_000_000
 
 _AS_THEY_ARE = (
@@ -130,8 +130,8 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def bounded(*arguments: Any, **options: Any) -> Any:
         for each in (*_own(arguments)[1:], *options.values()):
-            if isinstance(each, int | float) and not -_MAX_COUNT <= each <= _MAX_COUNT:
-                raise TemplateRuntimeError(f"a count above {_MAX_COUNT:,}")
+            if isinstance(each, int | float) and not -MAX_COUNT <= each <= MAX_COUNT:
+                raise TemplateRuntimeError(f"a count above {MAX_COUNT:,}")
         return function(*arguments, **options)
 
     return bounded

@@ -1,0 +1,261 @@
+"""Breaks the compiler on purpose, in one place at a time, and sees whether its tests notice.
+
+    python tests/mutations.py [NUMBER …]
+
+runs the golden texts and the fast profile of generated templates against a copy of the package with each mutation,
+and says which were caught. `tests/test_mutations.py` checks that each still applies.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COMPILER = ROOT / "builders" / "taskmix" / "compiler"
+TESTS = ("tests/golden/test_compiler_golden.py", "tests/test_compiler.py")
+CHOSEN = "jinja or texts_in_the_file or needlessly or reached or batches or halves"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change to one place of one module: a text that stands in it once, and what it becomes."""
+
+    module: str
+    old: str
+    new: str
+
+    def applied(self) -> str:
+        """Return the module's source with the change. Raises ValueError unless the text stands in it once."""
+        source = (COMPILER / f"{self.module}.py").read_text()
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.module}: {self.old!r} stands there {source.count(self.old)} times")
+        return source.replace(self.old, self.new)
+
+
+def _mutations(module: str, *pairs: tuple[str, str]) -> list[Mutation]:
+    return [Mutation(module, old, new) for old, new in pairs]
+
+
+MUTATIONS = [
+    *_mutations(
+        "values",
+        ("return then if condition else otherwise", "return otherwise if condition else then"),
+        ("return chosen.when(~condition.expr).then(right)", "return chosen.otherwise(right)"),
+        ("return found if self.unknown else pl.lit(False)", "return pl.lit(False)"),
+        ("then = [each & holds for each in unknown_rows(value.then)]", "then = unknown_rows(value.then)"),
+        ("if not -(2**62) < value < 2**62:", "if not -(2**70) < value < 2**70:"),
+        ("nested = isinstance(item, ListOf)", "nested = False"),
+        ("expr=pl.when(condition).then(value.expr),", "expr=value.expr,"),
+        ("nullable=any(each.none is not False for each in items)", "nullable=False"),
+    ),
+    *_mutations(
+        "rules",
+        ('then(pl.lit("True")).when(~expr)', 'then(pl.lit("true")).when(~expr)'),
+        ('.then(pl.lit("None")).otherwise(expr)', '.then(pl.lit("")).otherwise(expr)'),
+        ("finite = found.expr.is_finite() | found.expr.is_null()", "finite = found.expr.is_not_null() | True"),
+        ('eval(items).list.join(", ", ignore_nulls=False)', 'eval(items).list.join(", ", ignore_nulls=True)'),
+        ('ends = ("(", ",)" if len(items) == 1 else ")")', 'ends = ("(", ")")'),
+        ("pl.when(single & ~double)", "pl.when(single)"),
+        ("if chr(code).isspace())", 'if chr(code) in " \\t\\n\\r\\x0b\\x0c")'),
+        (
+            '**{chr(code): f"\\\\u{code:04x}" for code in range(32)},',
+            '**{chr(code): f"\\\\u{code:04x}" for code in range(31)},',
+        ),
+        ("return pl.when(~body.str.contains(_not_printable())).then(quoted)", "return quoted"),
+        ("        return expr != 0\n", "        return expr > 0\n"),
+        ("return expr.list.len() > 0", "return expr.list.len() > 1"),
+        ("unknown=found.unknown or (strict and found.undefined is not False))", "unknown=found.unknown)"),
+    ),
+    *_mutations(
+        "python",
+        ("rest = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False)", "rest = texts.is_null() & False"),
+        (
+            "same = ((size >= 1e-4) & (size < 1e16)) | (size == 0)",
+            "same = ((size >= 1e-6) & (size < 1e16)) | (size == 0)",
+        ),
+        ("(size < 1e16)", "(size < 1e17)"),
+    ),
+    *_mutations(
+        "operators",
+        ("_EXACT = 2**53", "_EXACT = 2**54"),
+        ("return Value(pl.when(size.abs() < _WIDE).then(expr), INT, unknown=True)", "return Value(expr, INT)"),
+        ("return left, right * _ones(left)", "return left, right"),
+        ("Value(pl.when(right != 0).then(left / right)", "Value((left / right)"),
+        ("count = times.expr.clip(0)", "count = times.expr.abs()"),
+        ("nonzero = pl.when((right.expr != 0) &", "nonzero = pl.when((right.expr > 0) &"),
+        ("return compare(left, right) & ~left.is_nan() & ~right.is_nan()", "return compare(left, right)"),
+        ('"lt": _ordered(lambda left, right: left < right)', '"lt": _ordered(lambda left, right: left <= right)'),
+        ('"gteq": _ordered(lambda left, right: left >= right)', '"gteq": _ordered(lambda left, right: left > right)'),
+        ("return pl.when(empty).then(pl.lit(False)).otherwise(same)", "return same"),
+        (
+            "found.expr.str.contains(part.expr, literal=True), found, part)",
+            "found.expr.str.contains(part.expr), found, part)",
+        ),
+        (
+            "picked_text = found.expr.str.slice(number.expr, 1)",
+            "picked_text = found.expr.str.slice(number.expr.abs(), 1)",
+        ),
+        (
+            "inside = ((at.expr < size) & (at.expr >= -size)).fill_null(False)",
+            "inside = ((at.expr < size) & (at.expr > -size)).fill_null(False)",
+        ),
+        ("hit = (number == position) | (number == position - len(value.items))", "hit = number == position"),
+        ("(length + where).clip(0)", "(length + where)"),
+        ("from_end = pl.when(where < 0)", "from_end = pl.when(where <= 0)"),
+        ("none: Flag = value.is_none() & ~bad if value.none is not False else False", "none: Flag = value.none"),
+        ("nulls_equal=True", "nulls_equal=False"),
+        (
+            "pl.when(left.is_none() & right.is_none()).then(pl.lit(True))",
+            "pl.when(left.is_none() & right.is_none()).then(pl.lit(False))",
+        ),
+    ),
+    *_mutations(
+        "filters",
+        ("up = (above > 0) | ((above == 0) & ~even)", "up = above >= 0"),
+        ('round(0, mode="half_to_even")', 'round(0, mode="half_away_from_zero")'),
+        ("rest = ((high * p_high - scaled) + high * p_low + low * p_high) + low * p_low", "rest = scaled * 0.0"),
+        ("then(pl.lit(-0.0))", "then(pl.lit(0.0))"),
+        ("size = found.expr.str.len_chars()\n    elif", "size = found.expr.str.len_bytes()\n    elif"),
+        ("found.expr.list.reverse(), found.type", "found.expr, found.type"),
+        ("descending=bool(down)", "descending=not down"),
+        (r'whole = plain.str.contains(r"^[+-]?[0-9]{1,17}$")', r'whole = plain.str.contains(r"^[+-]?[0-9_]{1,17}$")'),
+        (
+            r'no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")',
+            r'no_digit = ~text.str.contains(r"(?i)[0-9]|inf|nan")',
+        ),
+        (
+            "return Value(texts.list.join(str(between.constant), ignore_nulls=False)",
+            "return Value(texts.list.join(str(between.constant), ignore_nulls=True)",
+        ),
+        ("each = in_rows(texts, pl.when(size < _MOST_BYTES).then(size))", "each = texts"),
+        ("held if keep else operators.negated(held)", "held"),
+        ('fits = (old.expr != "") &', 'fits = (old.expr != "~") &'),
+        ("at = (draw % pl.when(size > 0)", "at = ((draw + 1) % pl.when(size > 0)"),
+        ("return when_known(between.expr.is_not_null(), joined) if between.may_be_null else joined", "return joined"),
+        ("tail = pieces.list.slice(1)", "tail = pieces.list.slice(0)"),
+    ),
+    *_mutations(
+        "methods",
+        (
+            "return text_of(cut(part.expr), text, part)",
+            'return text_of(text.expr.str.replace(part.expr, "", literal=True), text, part)',
+        ),
+        (
+            'words = text.expr.str.extract_all(f"[^{_escaped(WHITESPACE)}]+")',
+            'words = text.expr.str.extract_all(r"\\S+")',
+        ),
+        (
+            'pl.when(part.expr == "").then(pl.lit(0)).otherwise(before)',
+            'pl.when(part.expr == "").then(pl.lit(0)).otherwise(before + 1)',
+        ),
+        (".list.first().str.len_chars()", ".list.first().str.len_bytes()"),
+        ("_position(text, part).fill_null(-1)", "_position(text, part).fill_null(0)"),
+        ('"islower": _ascii_test("^[^A-Z]*[a-z][^A-Z]*$")', '"islower": _ascii_test("^[a-z]*$")'),
+        ('"lstrip": _strip("left")', '"lstrip": _strip("both")'),
+        (
+            "fields = text.expr.str.splitn(str(between.constant), most + 1)",
+            "fields = text.expr.str.splitn(str(between.constant), most + 2)",
+        ),
+        ("plain = text.expr.str.len_bytes() == text.expr.str.len_chars()", "plain = text.expr.is_not_null()"),
+    ),
+    *_mutations(
+        "tests",
+        (
+            '"odd": lambda c, value: _divides(column(value), constant(2), 1)',
+            '"odd": lambda c, value: _divides(column(value), constant(2), -1)',
+        ),
+        ("held = held | found.is_undefined()", "held = held & found.is_undefined()"),
+        ("return _known(value, value.is_none())", "return _known(value, value.expr.is_null())"),
+        ("return _known(value, ~value.is_undefined())", "return _known(value, value.expr.is_not_null())"),
+    ),
+    *_mutations(
+        "translator",
+        ("        self.check(value)\n        self.names[name]", "        self.names[name]"),
+        ("if then.pieces or otherwise.pieces or condition.unknown:", "if then.pieces or otherwise.pieces:"),
+        ("shortest = pl.min_horizontal(sizes)", "shortest = pl.max_horizontal(sizes)"),
+        ("known = known & ~pl.col(doubts).list.any()", "known = known & True"),
+        ("sure = pl.when(~pl.any_horizontal(unknown))", "sure = pl.when(~pl.all_horizontal(unknown))"),
+    ),
+    *_mutations(
+        "expressions",
+        (
+            "lambda branch: branch.value(node.right), lambda branch: left)",
+            "lambda branch: left, lambda branch: branch.value(node.right))",
+        ),
+        ("(SOFT if t.strict else UNDEFINED) if expr2 is None", "UNDEFINED if expr2 is None"),
+        ("        left = right\n", ""),
+        ("    t.check(*args, *options.values())\n    return filters", "    return filters"),
+        ("index.expr % len(args)", "(index.expr + 1) % len(args)"),
+    ),
+    *_mutations(
+        "statements",
+        ('"index": number(at + 1),', '"index": number(at),'),
+        ('"last": truth(at == count - 1),', '"last": truth(at == count),'),
+        ('"revindex0": number(count - at - 1),', '"revindex0": number(count - at),'),
+        ("items[0].expr.shift(-1), index < length - 1)", "items[0].expr.shift(-1), index < length)"),
+        ("items[0].expr.shift(1), index > 0)", "items[0].expr.shift(1), index > -1)"),
+        ("t.join(Value(turns == 0, BOOL), otherwise, t.fork())", "t.join(Value(turns > 0, BOOL), otherwise, t.fork())"),
+        ("    t.check(*lists)\n", ""),
+        (
+            "held.expr.fill_null(True) if held.unknown else held.expr)",
+            "held.expr.fill_null(False) if held.unknown else held.expr)",
+        ),
+        ("        t.pieces.append(Value(pl.col(made), TEXT, unknown=True))\n", ""),
+        ("[FAILS] * count", "[NONE] * count"),
+    ),
+    *_mutations(
+        "scopes",
+        (
+            '_nest(texts, offsets).list.join("", ignore_nulls=False)',
+            '_nest(texts, offsets).list.join("", ignore_nulls=True)',
+        ),
+        ("np.repeat(offsets[:-1], counts)", "np.repeat(offsets[1:], counts)"),
+        ("pl.Series(self.length, np.repeat(counts, counts))", "pl.Series(self.length, np.repeat(counts + 1, counts))"),
+    ),
+    *_mutations(
+        "templates",
+        (
+            "return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])",
+            "return pl.concat([self.run(rows.slice(half)), self.run(rows.head(half))])",
+        ),
+        ("if len(rows) == 1:", "if len(rows) <= 2:"),
+    ),
+]
+
+
+def caught(mutation: Mutation, folder: Path) -> bool:
+    """Return whether the tests fail on a copy of the package with a mutation."""
+    package = folder / "taskmix"
+    shutil.rmtree(package, ignore_errors=True)
+    shutil.copytree(COMPILER.parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "compiler" / f"{mutation.module}.py").write_text(mutation.applied())
+    paths = (str(folder), str(ROOT / "trainer"), str(ROOT))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *TESTS, "-k", CHOSEN]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stdout[-2000:] + done.stderr[-2000:])
+    return done.returncode == 1
+
+
+def main(numbers: list[int]) -> int:
+    survived = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in numbers:
+            mutation = MUTATIONS[number]
+            found = caught(mutation, Path(folder))
+            survived += [] if found else [number]
+            print(
+                f"{number:3} {'caught  ' if found else 'SURVIVED'} {mutation.module}: {mutation.new.strip()[:90]}",
+                flush=True,
+            )
+    print(f"{len(numbers) - len(survived)} of {len(numbers)} caught; survived: {survived or 'none'}")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main([int(each) for each in sys.argv[1:]] or list(range(len(MUTATIONS)))))
