@@ -85,7 +85,7 @@ MUTATIONS = [
         ("return Value(pl.when(size.abs() < _WIDE).then(expr), INT, unknown=True)", "return Value(expr, INT)"),
         ("return left, right * _ones(left)", "return left, right"),
         ("Value(pl.when(right != 0).then(left / right)", "Value((left / right)"),
-        ("count = times.expr.clip(0)", "count = times.expr.abs()"),
+        ("constant(text * count) if", "constant(text * (count + 1)) if"),
         ("nonzero = pl.when((right.expr != 0) &", "nonzero = pl.when((right.expr > 0) &"),
         ("return compare(left, right) & ~left.is_nan() & ~right.is_nan()", "return compare(left, right)"),
         ('"lt": _ordered(lambda left, right: left < right)', '"lt": _ordered(lambda left, right: left <= right)'),
@@ -218,11 +218,8 @@ MUTATIONS = [
     ),
     *_mutations(
         "templates",
-        (
-            "return pl.concat([self.run(rows.head(half)), self.run(rows.slice(half))])",
-            "return pl.concat([self.run(rows.slice(half)), self.run(rows.head(half))])",
-        ),
-        ("if len(rows) == 1:", "if len(rows) <= 2:"),
+        ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
+        ("if len(rows) == 1 else None", "if len(rows) <= 2 else None"),
     ),
 ]
 

@@ -21,6 +21,7 @@ ROW = ":row"
 MOST_ITEMS = 5_000_000
 MOST_BYTES = 256 * 2**20
 """What the columns that a step reads may hold, each counted as often as the step names it."""
+MOST_BYTES_A_ROW = 32 * 2**20
 MOST_CONSTANTS = 2**29
 """Characters that a template's own words may make in all rows together."""
 Change = Callable[[pl.Expr], pl.Expr]
@@ -46,7 +47,7 @@ class Columns:
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with the columns. Raises TooLargeError if they might need too much memory."""
         total = sum(times * _bytes(frame[name]) for name, times in self.roots.items())
-        if total > MOST_BYTES:
+        if total > min(MOST_BYTES, MOST_BYTES_A_ROW * len(frame)):
             raise TooLargeError(total)
         return frame.with_columns(**self.expressions)
 
@@ -56,7 +57,7 @@ def _bytes(column: pl.Series) -> int:
     size = int(column.estimated_size())
     if column.dtype.is_nested():
         # what is made of items on the way takes several times their size
-        return 4 * size
+        return 8 * size
     if column.dtype != pl.String:
         return 0
     # a text that is the same in all rows is held once, until something is made of it
