@@ -261,6 +261,9 @@ class _Compiler:
 
     def _split(self, choices: SplitText, base: Translator) -> Any_:
         self.part = choices.part
+        words_apart = self._words(choices, base)
+        if words_apart is not None:
+            return words_apart
         text = self._text(choices.part, base, None)
         if isinstance(text.constant, str):
             return constant([word.strip() for word in text.constant.split(choices.separator)])
@@ -272,6 +275,36 @@ class _Compiler:
         if not held:
             return Value(stripped, words.type, unknown=words.unknown)
         return Value(pl.when(~pl.any_horizontal(held)).then(stripped), words.type, unknown=True)
+
+    def _words(self, choices: SplitText, base: Translator) -> Any_ | None:
+        """Return the words of a text that only prints columns between its marks: cut where it is written."""
+        pieces = [
+            piece
+            for node in choices.part.tree.body
+            for piece in (node.nodes if isinstance(node, nodes.Output) else [node])
+        ]
+        if not all(isinstance(piece, nodes.TemplateData | nodes.Name) for piece in pieces):
+            return None
+        words, doubts = [base.fork()], []
+        words[0].pieces = []
+        for piece in pieces:
+            if isinstance(piece, nodes.TemplateData):
+                first, *rest = piece.data.split(choices.separator)
+                words[-1].pieces.append(first)
+                for each in rest:
+                    words.append(base.fork())
+                    words[-1].pieces.append(each)
+                continue
+            value = rules.text(base.value(piece), base.strict)
+            words[-1].pieces.append(value)
+            # what begins or ends with a part of the mark could make another one with what stands beside it
+            doubts += [value.expr.str.contains(pattern) for pattern in _edges(choices.separator)]
+        texts = [word.text() for word in words]
+        whole = tuple(_stripped(text) for text in texts)
+        if not doubts:
+            return Fixed(whole)
+        base.pieces.append(Value(pl.when(~pl.any_horizontal(doubts)).then(pl.lit("")), TEXT, unknown=True))
+        return Fixed(whole)
 
     def _after_setup(self, base: Translator) -> Translator:
         """Return a translator that has run the template's setup."""
@@ -290,11 +323,7 @@ class _Compiler:
         own.pieces = [piece for piece in start.pieces if isinstance(piece, Value)] if name else []
         own.run([node for node in part.tree.body if node.lineno <= sandbox.SETUP_LINES])
         text = own.text()
-        if self.template.strip and name is not None:
-            if isinstance(text.constant, str):
-                return column(constant(text.constant.strip()))
-            return Value(text.expr.str.strip_chars(rules.WHITESPACE), TEXT, unknown=text.unknown)
-        return text
+        return _stripped(text) if self.template.strip and name is not None else text
 
     def _alternatives(self, start: Translator, output: Value) -> Mapping[str, Value]:
         assert self.alternatives is not None
@@ -349,6 +378,19 @@ def _holds(expr: pl.Expr, dtype: pl.DataType, text: str) -> pl.Expr | None:
         held = [found for field, kind in fields if (found := _holds(field, kind, text)) is not None]  # type: ignore[arg-type]
         return pl.any_horizontal(held) if held else None
     return None
+
+
+def _stripped(text: Value) -> Value:
+    """Return text without the whitespace around it."""
+    if isinstance(text.constant, str):
+        return column(constant(text.constant.strip()))
+    return Value(text.expr.str.strip_chars(rules.WHITESPACE), TEXT, unknown=text.unknown)
+
+
+def _edges(mark: str) -> tuple[str, str]:
+    """Return patterns of text that begins or ends with a character of a mark."""
+    chars = "".join(f"\\x{{{ord(char):x}}}" for char in dict.fromkeys(mark))
+    return f"^[{chars}]", f"[{chars}]$"
 
 
 def _plain(value: object) -> Any_:
