@@ -73,11 +73,8 @@ MUTATIONS = [
     *_mutations(
         "python",
         ("rest = (texts.str.len_bytes() != texts.str.len_chars()).fill_null(False)", "rest = texts.is_null() & False"),
-        (
-            "same = ((size >= 1e-4) & (size < 1e16)) | (size == 0)",
-            "same = ((size >= 1e-6) & (size < 1e16)) | (size == 0)",
-        ),
-        ("(size < 1e16)", "(size < 1e17)"),
+        ("| numbers.is_nan().fill_null(False)", "& ~numbers.is_nan().fill_null(False)"),
+        ("same = ((size >= 1e-4) &", "same = ((size >= 1e-6) &"),
     ),
     *_mutations(
         "operators",
@@ -85,7 +82,7 @@ MUTATIONS = [
         ("return Value(pl.when(size.abs() < _WIDE).then(expr), INT, unknown=True)", "return Value(expr, INT)"),
         ("return left, right * _ones(left)", "return left, right"),
         ("Value(pl.when(right != 0).then(left / right)", "Value((left / right)"),
-        ("constant(text * count) if", "constant(text * (count + 1)) if"),
+        ("return constant(text * count)", "return constant(text * (count + 1))"),
         ("nonzero = pl.when((right.expr != 0) &", "nonzero = pl.when((right.expr > 0) &"),
         ("return compare(left, right) & ~left.is_nan() & ~right.is_nan()", "return compare(left, right)"),
         ('"lt": _ordered(lambda left, right: left < right)', '"lt": _ordered(lambda left, right: left <= right)'),
@@ -106,7 +103,10 @@ MUTATIONS = [
         ("hit = (number == position) | (number == position - len(value.items))", "hit = number == position"),
         ("(length + where).clip(0)", "(length + where)"),
         ("from_end = pl.when(where < 0)", "from_end = pl.when(where <= 0)"),
-        ("none: Flag = value.is_none() & ~bad if value.none is not False else False", "none: Flag = value.none"),
+        (
+            "undefined: Flag = value.is_undefined() & ~bad if value.undefined is not False else False",
+            "undefined: Flag = value.undefined",
+        ),
         ("nulls_equal=True", "nulls_equal=False"),
         (
             "pl.when(left.is_none() & right.is_none()).then(pl.lit(True))",
@@ -122,7 +122,10 @@ MUTATIONS = [
         ("size = found.expr.str.len_chars()\n    elif", "size = found.expr.str.len_bytes()\n    elif"),
         ("found.expr.list.reverse(), found.type", "found.expr, found.type"),
         ("descending=bool(down)", "descending=not down"),
-        (r'whole = plain.str.contains(r"^[+-]?[0-9]{1,17}$")', r'whole = plain.str.contains(r"^[+-]?[0-9_]{1,17}$")'),
+        (
+            "return no_digit | stripped_text.str.contains(_NOT_IN_NUMBERS)",
+            'return no_digit | ~stripped_text.str.contains("^[0-9.]+$")',
+        ),
         (
             r'no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")',
             r'no_digit = ~text.str.contains(r"(?i)[0-9]|inf|nan")',
@@ -133,7 +136,7 @@ MUTATIONS = [
         ),
         ("each = in_rows(texts, pl.when(size < _MOST_BYTES).then(size))", "each = texts"),
         ("held if keep else operators.negated(held)", "held"),
-        ('fits = (old.expr != "") &', 'fits = (old.expr != "~") &'),
+        ("pieces.list.join(new.expr, ignore_nulls=False)", "pieces.list.join(old.expr, ignore_nulls=False)"),
         ("at = (draw % pl.when(size > 0)", "at = ((draw + 1) % pl.when(size > 0)"),
         ("return when_known(between.expr.is_not_null(), joined) if between.may_be_null else joined", "return joined"),
         ("tail = pieces.list.slice(1)", "tail = pieces.list.slice(0)"),
@@ -200,10 +203,7 @@ MUTATIONS = [
         ("items[0].expr.shift(1), index > 0)", "items[0].expr.shift(1), index > -1)"),
         ("t.join(Value(turns == 0, BOOL), otherwise, t.fork())", "t.join(Value(turns > 0, BOOL), otherwise, t.fork())"),
         ("    t.check(*lists)\n", ""),
-        (
-            "held.expr.fill_null(True) if held.unknown else held.expr)",
-            "held.expr.fill_null(False) if held.unknown else held.expr)",
-        ),
+        ("        again.check(again.truth(node.test))\n", "        again.truth(node.test)\n"),
         ("        t.pieces.append(Value(pl.col(made), TEXT, unknown=True))\n", ""),
         ("[FAILS] * count", "[NONE] * count"),
     ),
@@ -219,7 +219,8 @@ MUTATIONS = [
     *_mutations(
         "templates",
         ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
-        ("if len(rows) == 1 else None", "if len(rows) <= 2 else None"),
+        ("return self._nothing(1) if len(rows) == 1 else None", "return self._nothing(len(rows))"),
+        ('if node.ctx == "store" and node.name in early - seen:', "if node.name in early & seen:"),
     ),
 ]
 

@@ -439,15 +439,16 @@ def _in_list(item: Any_, inside: Value, strict: bool) -> Value:
         same = inside.expr.list.eval(pl.element().is_null()).list.any()
     elif wanted.type in (TEXT, INT, BOOL) and kind == wanted.type:
         same = inside.expr.list.contains(wanted.expr, nulls_equal=True)
-        if wanted.unknown:
-            same = pl.when(~wanted.is_unknown()).then(same)
     elif kind in NUMBERS and wanted.type in NUMBERS:
         refuse("looking for a number among numbers of another type")
     elif isinstance(kind, ListOf | StructOf):
         refuse("looking for an item in a list of lists or mappings")
     else:
         return _where_known(_where_known(_truth(False), wanted.known), inside)
-    known = pl.when(inside.expr.is_not_null()).then(same)
+    sure = inside.expr.is_not_null()
+    if wanted.unknown:
+        sure = sure & ~wanted.is_unknown()
+    known = pl.when(sure).then(same)
     return Value(known, BOOL, unknown=inside.may_be_null or wanted.unknown)
 
 

@@ -49,7 +49,18 @@ class Columns:
         total = sum(times * _bytes(frame[name]) for name, times in self.roots.items())
         if total > min(MOST_BYTES, MOST_BYTES_A_ROW * len(frame)):
             raise TooLargeError(total)
-        return frame.with_columns(**self.expressions)
+        try:
+            return frame.with_columns(**self.expressions)
+        except pl.exceptions.InvalidOperationError:
+            # where all rows of an operand are null Polars may give one value for all of them, and then refuse it
+            found = (frame.select(expr).to_series().alias(name) for name, expr in self.expressions.items())
+            return frame.with_columns([each if len(each) == len(frame) else _for_all(each, frame) for each in found])
+
+
+def _for_all(value: pl.Series, frame: pl.DataFrame) -> pl.Series:
+    """Return the one value of a series for each row of a frame."""
+    assert len(value) == 1, value
+    return value.new_from_index(0, len(frame))
 
 
 def _bytes(column: pl.Series) -> int:

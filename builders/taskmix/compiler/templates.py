@@ -1,6 +1,6 @@
 """A template, compiled: known from its text and the columns of its rows, before any row is read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -211,6 +211,10 @@ class _Compiler:
 
     def _made(self, root: Scope) -> Mapping[str, Value]:
         """Add the steps of all parts; return what they make."""
+        for name in _PARTS:
+            self.part = self._part(name)
+            if late := _set_late(self.part.tree.body) & self.schema.keys():
+                refuse(f"`{min(late)}` is read in a block before it is set")
         base = self._translator(root)
         self._set_choices(base)
         after_setup = self._after_setup(base)
@@ -355,6 +359,43 @@ def _plain(value: object) -> Any_:
     if not isinstance(value, Value | Fixed):
         refuse("variables of alternatives that are no plain values")
     return value
+
+
+_INNER = (nodes.For, nodes.With, nodes.AssignBlock, nodes.Scope)
+
+
+def _set_late(body: Sequence[nodes.Node]) -> set[str]:
+    """Return the names that a block inside reads before they are set: to Jinja they are undefined there.
+
+    What is read outside of such a block first keeps its value from the row until it is set.
+    """
+    seen: set[str] = set()
+    early: set[str] = set()
+    late: set[str] = set()
+
+    def visit(node: nodes.Node) -> None:
+        if isinstance(node, nodes.Name):
+            if node.ctx == "store" and node.name in early - seen:
+                late.add(node.name)
+            seen.add(node.name)
+            return
+        # what is assigned is read first
+        children = sorted(node.iter_child_nodes(), key=lambda child: child is getattr(node, "target", None))
+        if not isinstance(node, _INNER):
+            for child in children:
+                visit(child)
+            return
+        if isinstance(node, nodes.For):
+            # what it goes over is read outside of it
+            visit(node.iter)
+        early.update(name.name for name in node.find_all(nodes.Name) if name.name not in seen)
+        late.update(_set_late(children))
+        if isinstance(node, nodes.AssignBlock):
+            visit(node.target)
+
+    for node in body:
+        visit(node)
+    return late
 
 
 def _mutated(trees: list[nodes.Template]) -> frozenset[str]:
