@@ -220,7 +220,10 @@ MUTATIONS = [
         "templates",
         ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
         ("return self._nothing(1) if len(rows) == 1 else None", "return self._nothing(len(rows))"),
-        ('if node.ctx == "store" and node.name in early - seen:', "if node.name in early & seen:"),
+        (
+            'if node.ctx == "store" and node.name in early - seen:',
+            'if node.ctx == "store" and node.name in seen - early:',
+        ),
     ),
 ]
 
