@@ -84,7 +84,7 @@ MUTATIONS = [
         ("Value(pl.when(right != 0).then(left / right)", "Value((left / right)"),
         ("return constant(text * count)", "return constant(text * (count + 1))"),
         ("nonzero = pl.when((right.expr != 0) &", "nonzero = pl.when((right.expr > 0) &"),
-        ("return compare(left, right) & ~left.is_nan() & ~right.is_nan()", "return compare(left, right)"),
+        ("compare(left, right) & ~left.is_nan() & ~right.is_nan()", "compare(left, right)"),
         ('"lt": _ordered(lambda left, right: left < right)', '"lt": _ordered(lambda left, right: left <= right)'),
         ('"gteq": _ordered(lambda left, right: left >= right)', '"gteq": _ordered(lambda left, right: left > right)'),
         ("return pl.when(empty).then(pl.lit(False)).otherwise(same)", "return same"),
@@ -220,7 +220,10 @@ MUTATIONS = [
         "templates",
         ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
         ("return self._nothing(1) if len(rows) == 1 else None", "return self._nothing(len(rows))"),
-        ('if node.ctx == "store" and node.name in early - seen:', "if node.name in early & seen:"),
+        (
+            'if node.ctx == "store" and node.name in early - seen:',
+            'if node.ctx == "store" and node.name in seen - early:',
+        ),
     ),
 ]
 

@@ -349,7 +349,10 @@ def _compared(a: Value, b: Value, compare: Callable[[pl.Expr, pl.Expr], pl.Expr]
         left, right = (each.expr if each.type == INT else each.expr.cast(pl.Int64) for each in (a, b))
         return compare(left, right)
     left, right = (_exact_float(_number(each) or each) for each in (a, b))
-    return compare(left, right) & ~left.is_nan() & ~right.is_nan()
+    # a null and a NaN would make false, not null
+    return pl.when(left.is_not_null() & right.is_not_null()).then(
+        compare(left, right) & ~left.is_nan() & ~right.is_nan()
+    )
 
 
 def _ordered(compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Any_, Any_, bool], Value]:
