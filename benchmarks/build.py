@@ -112,7 +112,8 @@ def render_once(data: Path, folder: Path) -> Rendering:
         return pl.DataFrame(found, schema=["prompt", "output"], orient="row")
 
     def by_taskmix() -> pl.DataFrame:
-        return render(rows, template, TASK, None, workers).rows.select(prompt(template), "output")
+        found = render(rows, template, TASK, None, workers).rows
+        return found.select(prompt(found, template), "output")
 
     def by_polars() -> pl.DataFrame:
         asked = "{}\n{}\n\nWhich of these is it: {}?\n\n"

@@ -105,7 +105,7 @@ def copy_once(mixture: Path, to: Path) -> Copy:
     """Let Polars copy every split of a mixture from Parquet to Parquet, a few times, and keep the fastest."""
     import polars as pl
 
-    from taskmix.output.shards import ROW_GROUP_ROWS
+    from taskmix.output.content import BLOCK_ROWS
 
     splits = sorted({file.name.split("-")[0] for file in (mixture / "data").iterdir()})
     found = []
@@ -113,7 +113,7 @@ def copy_once(mixture: Path, to: Path) -> Copy:
         started, cpu = perf_counter(), process_time()
         for split in splits:
             pl.scan_parquet(mixture / "data" / f"{split}-*.parquet").sink_parquet(
-                to / f"{split}.parquet", compression="zstd", row_group_size=ROW_GROUP_ROWS
+                to / f"{split}.parquet", compression="zstd", row_group_size=BLOCK_ROWS
             )
         found.append((perf_counter() - started, process_time() - cpu))
     return Copy(*min(found), peak_bytes())

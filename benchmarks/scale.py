@@ -91,12 +91,12 @@ def make_project(project: Path, data: Path, rows: int) -> None:
 def build_once(project: Path, out: Path, memory: int | None) -> Build:
     """Build the mixture, shuffling in so much memory, by default as much as a build may use anyway."""
     began = perf_counter()
-    import taskmix
+    from taskmix import build, load_catalog
     from taskmix.output.shuffle import MEMORY
 
-    catalog, held = taskmix.load_catalog(project / "catalog.yaml"), memory or MEMORY
+    catalog, held = load_catalog(project / "catalog.yaml"), memory or MEMORY
     return measure_build(
-        lambda reporters: taskmix.build("scale", catalog=catalog, out=out, reporters=reporters, memory=held), began
+        lambda reporters: build("scale", catalog=catalog, out=out, reporters=reporters, memory=held), began
     )
 
 

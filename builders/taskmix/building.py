@@ -19,9 +19,10 @@ from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
 from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
 from taskmix.output import card, lock
+from taskmix.output.content import BLOCK_ROWS
 from taskmix.output.folder import LOCK, check_target, replacing
 from taskmix.output.formats import narrow, origins, widen
-from taskmix.output.shards import PIECES_PER_SHARD, WrittenSplit, shard_count, sync, write_shards
+from taskmix.output.shards import WrittenSplit, sync, write_shards
 from taskmix.output.shuffle import MEMORY, Shuffle
 from taskmix.templates.rowwise import Workers
 
@@ -163,7 +164,7 @@ def _write_split(
     parts, total = plan.parts_of(split), plan.rows(split)
     spill = folder / ".shuffle"
     spill.mkdir()
-    shuffle, table = Shuffle(spill, shard_count(total) * PIECES_PER_SHARD, memory), pl.concat(map(origins, parts))
+    shuffle, table = Shuffle(spill, total, memory), pl.concat(map(origins, parts))
     summaries, first = [], 0
     for part in parts:
         tally = Tally()
@@ -176,13 +177,17 @@ def _write_split(
         summaries.append(_summary(part, total, tally))
     for part in parts:
         part.task.source.check_unchanged()
-    pieces = (widen(rows, table) for rows in shuffle.sorted_bands())
-    written = write_shards(pieces, shard_count(total), split, folder, partial(report.written, split))
+    shuffled = shuffle.finish()
+
+    def blocks(first: int, end: int) -> Iterator[pa.Table]:
+        return (widen(rows, table) for rows in shuffled.blocks(first, end, BLOCK_ROWS))
+
+    written = write_shards(blocks, total, split, folder, workers.count, partial(report.written, split))
     shutil.rmtree(spill)
     return summaries, written
 
 
-def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pa.Table, Tally]:
+def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pl.DataFrame, Tally]:
     """Run a job; return its rows as the shuffle takes them, and what is counted of them.
 
     `first` is the number of the part's first origin in `table`.

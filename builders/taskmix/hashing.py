@@ -7,10 +7,14 @@ finaliser of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorand
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, overload
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
+
+    Keys = np.uint64 | NDArray[np.uint64]
 
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _MASK = 2**64 - 1
@@ -27,8 +31,16 @@ def key(*parts: object) -> int:
     return int.from_bytes(hashlib.blake2b(framed, digest_size=8).digest(), "little")
 
 
-def draw(key: int, row: int) -> int:
-    """Return the 64-bit draw of one row: what `draws` yields for it, in plain Python."""
+@overload
+def draw(key: int, row: int) -> int: ...
+@overload
+def draw(key: "Keys", row: "NDArray[np.uint64]") -> "NDArray[np.uint64]": ...
+def draw(key: Any, row: Any) -> Any:
+    """Return the 64-bit draw of one row, in plain Python, or of each of a NumPy array of rows (uint64).
+
+    On arrays that fit into the processor's cache this takes a fraction of the time of `draws`. The key may be an array
+    too, with one for each row.
+    """
     x = (row ^ key) & _MASK
     x = ((x ^ (x >> 30)) * _MULTIPLIERS[0]) & _MASK
     x = ((x ^ (x >> 27)) * _MULTIPLIERS[1]) & _MASK
@@ -36,7 +48,7 @@ def draw(key: int, row: int) -> int:
 
 
 def draws(key: "int | pl.Expr", rows: "pl.Expr") -> "pl.Expr":
-    """Return the 64-bit draws (UInt64) of an expression of row numbers (UInt64), under one key or one a row (UInt64).
+    """Return what `draw` does of an expression of row numbers (UInt64), under one key or one a row (UInt64).
 
     Polars multiplies unsigned integers modulo 2**64, and has no shift: dividing by a power of two is one.
     """

@@ -34,8 +34,9 @@ from taskmix.compiler.values import (
     spread,
 )
 
-# what `str.isspace` holds for, which is more than Polars' own idea of it
-WHITESPACE = "".join(chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace())
+_LAST_WHITESPACE = 0x3000
+WHITESPACE = "".join(chr(code) for code in range(_LAST_WHITESPACE + 1) if chr(code).isspace())
+"""What `str.isspace` holds for, which is more than Polars' own idea of it."""
 
 
 def text(value: Any_, strict: bool) -> Value:

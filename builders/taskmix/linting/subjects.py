@@ -176,5 +176,5 @@ def _render(
 
 def _finished(task: Task, rows: pl.DataFrame, split: str, template: Template) -> pl.DataFrame:
     rendered = render(rows, template, task.name, None, task.workers, task.facts).rows
-    with_rows = rendered.with_columns(rows[SOURCE_ROW], pl.lit(split).alias("split"), prompt(template))
+    with_rows = rendered.with_columns(rows[SOURCE_ROW], pl.lit(split).alias("split"), prompt(rendered, template))
     return with_rows.select(_NO_ROWS.columns)

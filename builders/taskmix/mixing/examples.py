@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import polars as pl
 
 from taskmix import hashing
@@ -87,25 +88,29 @@ def _render(
 ) -> Examples:
     """Render one template on rows of one task."""
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
-    drawn = rows.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
+    drawn = rows.with_columns(pl.Series(DRAW, hashing.draw(np.uint64(key), rows[SOURCE_ROW].to_numpy())))
     by_label = task.kind.labelled == "label" and not task.view.multi_label
     rule = Alternatives(by_label, task.kind.answer, task.kind.by_word)
     rendered = render(drawn, template, task.name, rule if evaluation else None, task.workers, task.facts)
     whole = rendered.rows.with_columns(
         rows[SOURCE_ROW],
         pl.lit(index, pl.UInt32).alias("template"),
-        prompt(template),
+        prompt(rendered.rows, template),
         pl.lit(template.ending).alias("ending"),
     )
     return Examples(whole, index, rendered.handed_back, rendered.row_wise)
 
 
-def prompt(template: Template) -> pl.Expr:
-    """Return the expression of the prompt: instruction, separator, input, ending; an empty part is left out."""
-    instruction, given = pl.col("instruction"), pl.col("input")
-    both = (instruction != "") & (given != "")
-    between = pl.when(both).then(pl.lit(template.separator)).otherwise(pl.lit(""))
-    return pl.concat_str(instruction, between, given, pl.lit(template.ending)).alias("prompt")
+def prompt(rendered: pl.DataFrame, template: Template) -> pl.Expr:
+    """Return the expression of the prompts of what was rendered: instruction, separator, input, ending.
+
+    The separator stands only between two parts that are not empty.
+    """
+    both = rendered.select((pl.col("instruction") != "") & (pl.col("input") != "")).to_series()
+    separator = pl.lit(template.separator if both.any() else "")
+    if both.any() and not both.all():
+        separator = pl.when(both).then(separator).otherwise(pl.lit(""))
+    return pl.concat_str("instruction", separator, "input", pl.lit(template.ending)).alias("prompt")
 
 
 def lengths(examples: pl.DataFrame) -> pl.DataFrame:

@@ -9,21 +9,26 @@ import pyarrow as pa
 from taskmix import hashing
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.plan import Part
-from taskmix.output.shuffle import ORDER, ORIGIN
+from taskmix.output.content import REPEATED
+from taskmix.output.shuffle import ORDER, ORIGIN, arrow
 from taskmix.templates.rowwise import ALTERNATIVES
 
 ID_HEX = 24
 _KEYS = ("high", "low")
-_IN_COMMON = ("task", "cluster", "template", "style", "source_split")
-_DIGITS = np.frombuffer(b"".join(b"%02x" % byte for byte in range(256)), np.uint16)
-"""The two digits of each byte."""
+_ALTERNATIVES = {name: arrow(pl.DataFrame(schema={name: kind}))[name].type for name, kind in ALTERNATIVES.items()}
 _MESSAGE = pl.List(pl.Struct({"role": pl.String, "content": pl.String}))
 _TURN = pl.List(pl.Struct({"from": pl.String, "value": pl.String}))
 _SHAREGPT_ROLES = {"user": "human", "assistant": "gpt", "system": "system"}
 
 
+def _copied(name: str) -> pl.Expr:
+    """Return texts in buffers of their own, as a concatenation makes them."""
+    return pl.concat_str(name, pl.lit("")).alias(name)
+
+
 def _prompt_completion(_: pl.DataFrame) -> list[pl.Expr]:
-    return [pl.col("prompt"), pl.col("output").alias("completion")]
+    # the prompt was put together just now
+    return [pl.col("prompt"), _copied("output").alias("completion")]
 
 
 def _text(_: pl.DataFrame) -> list[pl.Expr]:
@@ -34,9 +39,9 @@ def _alpaca(frame: pl.DataFrame) -> list[pl.Expr]:
     # an empty instruction would leave Alpaca's field empty: the input takes its place
     swap = pl.col("instruction") == ""
     return [
-        pl.when(swap).then("input").otherwise("instruction").alias("instruction"),
-        pl.when(swap).then(pl.lit("")).otherwise("input").alias("input"),
-        pl.col("output"),
+        pl.when(swap).then(_copied("input")).otherwise(_copied("instruction")).alias("instruction"),
+        pl.when(swap).then(pl.lit("")).otherwise(_copied("input")).alias("input"),
+        _copied("output"),
     ]
 
 
@@ -64,7 +69,7 @@ def _sharegpt(frame: pl.DataFrame) -> list[pl.Expr]:
 def _pair(role: str, content: str, asks: str, answers: str) -> pl.Expr:
     return pl.concat_list(
         pl.struct(pl.lit(asks).alias(role), _user_turn().alias(content)),
-        pl.struct(pl.lit(answers).alias(role), pl.col("output").alias(content)),
+        pl.struct(pl.lit(answers).alias(role), _copied("output").alias(content)),
     )
 
 
@@ -89,51 +94,61 @@ def origins(part: Part) -> pl.DataFrame:
     for template, style in named:
         keys = [hashing.key("id", task, split, template, style, 0, half) for half in _KEYS]
         rows.append((task, cluster, template, style, split, *keys))
-    return pl.DataFrame(rows, {**dict.fromkeys(_IN_COMMON, pl.String), **dict.fromkeys(_KEYS, pl.UInt64)}, orient="row")
+    return pl.DataFrame(rows, {**dict.fromkeys(REPEATED, pl.String), **dict.fromkeys(_KEYS, pl.UInt64)}, orient="row")
 
 
-def narrow(examples: pl.DataFrame, form: str, number: int, key: int, shuffle_key: int, *, evaluation: bool) -> pa.Table:
+def narrow(
+    examples: pl.DataFrame, form: str, number: int, key: int, shuffle_key: int, *, evaluation: bool
+) -> pl.DataFrame:
     """Return rendered examples of one origin in a format, with what `widen` and the shuffle need.
 
-    `number` is that of the origin, `key` its key `high`.
+    `number` is that of the origin, `key` its key `high`. The rows keep nothing else alive: texts that are another
+    frame's are copied, since one of them would keep those of the whole batch that it was read with.
     """
-    high = hashing.draws(key, pl.col(SOURCE_ROW))
+    high = hashing.draw(np.uint64(key), examples[SOURCE_ROW].to_numpy())
     rows = examples.select(
         *FORMATS[form](examples),
         *(_alternative(name, examples) for name in ALTERNATIVES if evaluation),
         SOURCE_ROW,
         pl.lit(number, pl.UInt32).alias(ORIGIN),
-        hashing.draws(shuffle_key, high).alias(ORDER),
+        pl.Series(ORDER, hashing.draw(np.uint64(shuffle_key), high)),
     )
-    # in buffers of their own: a frame may share those of the batch that it was made from
-    return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-
-
-def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Table:
-    """Return rows with all columns of a mixture in their order; `table` has the origins by number.
-
-    As Arrow, whose texts lie one after the other: those of a shuffled frame lie anywhere.
-    """
-    common = table[rows[ORIGIN]]
-    draws = (hashing.draws(pl.col(key), pl.col(SOURCE_ROW)).alias(key) for key in _KEYS)
-    hashes = common.with_columns(rows[SOURCE_ROW]).select(draws)
-    wide = rows.select(
-        pl.all().exclude(*ALTERNATIVES, SOURCE_ROW, ORIGIN, ORDER),
-        _hex(*hashes).alias("id"),
-        *common.select(_IN_COMMON),
-        SOURCE_ROW,
-        *(_alternative(name, rows) for name in ALTERNATIVES),
-    )
-    return wide.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    return pl.DataFrame(arrow(rows)) if evaluation or "messages" in examples.columns else rows
 
 
 def _alternative(name: str, rows: pl.DataFrame) -> pl.Expr:
     return pl.col(name) if name in rows.columns else pl.lit(None, ALTERNATIVES[name]).alias(name)
 
 
-def _hex(high: pl.Series, low: pl.Series) -> pl.Series:
-    """Return 96 bits of two UInt64 series as hexadecimal text."""
-    both = np.column_stack([high.to_numpy(), low.to_numpy()]).astype(">u8")
-    digits = _DIGITS[both.view(np.uint8)[:, : ID_HEX // 2]]
-    offsets = np.arange(0, digits.nbytes + 1, ID_HEX, dtype=np.int64)
-    return pl.Series(pa.LargeStringArray.from_buffers(len(high), pa.py_buffer(offsets), pa.py_buffer(digits)))
+def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Table:
+    """Return rows with all columns of a mixture in their order; `table` has the origins by number.
+
+    What the rows of an origin have in common are Arrow dictionaries, with the words in the order in which they come.
+    """
+    given = arrow(rows.drop(ORIGIN, ORDER))
+    own = [name for name in given.column_names if name not in (*ALTERNATIVES, SOURCE_ROW)]
+    columns = {name: given[name] for name in own} | {"id": _ids(rows, table)} | _repeated(rows[ORIGIN], table)
+    columns[SOURCE_ROW] = given[SOURCE_ROW]
+    for name, kind in _ALTERNATIVES.items():
+        columns[name] = given[name] if name in rows.columns else pa.nulls(len(rows), kind)
+    return pa.table(columns)
+
+
+def _repeated(origins: pl.Series, table: pl.DataFrame) -> dict[str, pa.Array]:
+    """Return what the origins of rows say of them."""
+    found = pa.array(origins.to_numpy()).dictionary_encode()
+    common = arrow(table.select(REPEATED)).take(found.dictionary)
+    columns = {}
+    for name in REPEATED:
+        words = common[name].combine_chunks().dictionary_encode()
+        columns[name] = pa.DictionaryArray.from_arrays(words.indices.take(found.indices), words.dictionary)
+    return columns
+
+
+def _ids(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Array:
+    """Return the ids of rows: the first bytes of two hashes of the source row, in hexadecimal."""
+    numbers, origins = rows[SOURCE_ROW].to_numpy(), rows[ORIGIN].to_numpy()
+    hashes = np.column_stack([hashing.draw(table[key].to_numpy()[origins], numbers) for key in _KEYS])
+    digits = hashes.astype(">u8").view(np.uint8)[:, : ID_HEX // 2].tobytes().hex().encode()
+    offsets = np.arange(0, len(digits) + 1, ID_HEX, dtype=np.int64)
+    return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(digits))

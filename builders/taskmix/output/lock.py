@@ -15,7 +15,7 @@ from taskmix.output.shards import Written, describe
 from taskmix.tasks.task import Task
 
 VERSION = 1
-LIBRARIES = ("jinja2", "polars", "taskmix")
+LIBRARIES = ("jinja2", "polars", "pyarrow", "taskmix")
 Json = dict[str, Any]
 Engines = Mapping[tuple[str, str], Json]
 

@@ -3,21 +3,26 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
-import polars as pl
 import pyarrow as pa
-from polars.io.plugins import register_io_source
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from taskmix import hashing
-from taskmix.output.content import ContentHash
+from taskmix.frames import SOURCE_ROW
+from taskmix.output.content import REPEATED, block_hash, content_hash
 
 ROWS_PER_SHARD = 250_000
-PIECES_PER_SHARD = 8
-ROW_GROUP_ROWS = 10_000
+_LEVEL = 3
+_ID_LEVEL = 1
+"""Levels of zstd: in the digits of a hash there is nothing to find but that they are digits."""
+
+_REPEATED_INSIDE = (".role", ".from", "choices.list.element", "references.list.element")
 
 
 @dataclass(frozen=True)
@@ -43,77 +48,104 @@ class WrittenSplit:
         return sum(shard.rows for shard in self.shards)
 
 
-def shard_count(rows: int) -> int:
-    """Return into how many shards a split of so many rows is cut."""
-    return max(1, -(-rows // ROWS_PER_SHARD))
-
-
 def write_shards(
-    pieces: Iterator[pa.Table], count: int, split: str, root: Path, written: Callable[[int], None]
+    blocks: Callable[[int, int], Iterator[pa.Table]],
+    rows: int,
+    split: str,
+    root: Path,
+    threads: int,
+    written: Callable[[int], None],
 ) -> WrittenSplit:
-    """Write each shard as `data/SPLIT-0000I-of-0000N.parquet` below `root`, and report its rows.
+    """Write a split's rows as `data/SPLIT-0000I-of-0000N.parquet` below `root`, some shards at a time.
 
-    Each is made of the next `PIECES_PER_SHARD` pieces, of which but a few are in memory.
+    Args:
+        blocks: gives the rows from one number up to another in blocks of `BLOCK_ROWS`, each a row group.
+        rows: how many rows there are.
+        split: the split's name.
+        root: the mixture's folder.
+        threads: how many shards are written at a time, each with one block of rows in memory.
+        written: called with the number of rows of each shard.
     """
     (root / "data").mkdir(exist_ok=True)
-    content, shards = ContentHash(), []
-    for index in range(count):
-        path = f"data/{split}-{index:05}-of-{count:05}.parquet"
-        shard = _write(islice(pieces, PIECES_PER_SHARD), content, root, path)
-        # every shard has rows: a few hundred thousand hashes leave no band of them empty
-        assert shard.rows, path
-        sync(root / path)
-        written(shard.rows)
-        shards.append(shard)
-    return WrittenSplit(tuple(shards), content.hexdigest())
+    spans = list(pairwise([*range(0, rows, ROWS_PER_SHARD), rows]))
+    paths = [f"data/{split}-{index:05}-of-{len(spans):05}.parquet" for index in range(len(spans))]
+    shards, hashes = [], list[bytes]()
+    with ThreadPoolExecutor(min(threads, len(spans))) as pool:
+        try:
+            for shard, found in pool.map(lambda span, path: _write(blocks(*span), root, path), spans, paths):
+                sync(root / shard.path)
+                written(shard.rows)
+                shards.append(shard)
+                hashes += found
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return WrittenSplit(tuple(shards), content_hash(hashes))
 
 
-def _write(pieces: Iterator[pa.Table], content: ContentHash, root: Path, path: str) -> Shard:
-    rows = 0
-
-    def hashed() -> Iterator[pl.DataFrame]:
-        nonlocal rows
-        for piece in chain([first], pieces):
-            content.update(piece)
-            rows += len(piece)
-            yield pl.DataFrame(piece)
-
-    first = next(pieces)
+def _write(blocks: Iterator[pa.Table], root: Path, path: str) -> tuple[Shard, list[bytes]]:
+    """Write one shard; return it and the hashes of its blocks."""
+    rows, hashes, first = 0, [], next(blocks)
     with (root / path).open("wb") as opened:
         file = _HashedFile(opened)
-        write_parquet(hashed(), pl.DataFrame(first).schema, file)
-        return Shard(path, file.sha256.hexdigest(), opened.tell(), rows)
+        with _writer(file, first) as writer:
+            for block in chain([first], blocks):
+                hashes.append(block_hash(block))
+                writer.write_table(block, row_group_size=len(block))
+                rows += len(block)
+        return Shard(path, file.sha256.hexdigest(), opened.tell(), rows), hashes
+
+
+def _writer(file: "_HashedFile", first: pa.Table) -> pq.ParquetWriter:
+    """Return a writer of rows like the first ones; texts that come again are written once a row group."""
+    paths = [path for field in first.schema for path in _paths(field.name, field.type)]
+    return pq.ParquetWriter(
+        file,
+        first.schema,
+        compression="zstd",
+        compression_level=dict.fromkeys(paths, _LEVEL) | {"id": _ID_LEVEL},
+        use_dictionary=[*_repeating(first), *(path for path in paths if path.endswith(_REPEATED_INSIDE))],
+        write_statistics=[SOURCE_ROW, *REPEATED],
+        # without Arrow's own schema readers find plain texts, not this program's dictionaries
+        store_schema=False,
+    )
+
+
+def _paths(name: str, kind: pa.DataType) -> Iterator[str]:
+    """Yield the paths that Parquet has for a column: one for each type of value inside."""
+    if pa.types.is_large_list(kind):
+        yield from _paths(f"{name}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _paths(f"{name}.{field.name}", field.type)
+    else:
+        yield name
+
+
+def _repeating(rows: pa.Table) -> list[str]:
+    """Return the columns of texts of which fewer than half are different."""
+    texts = [field.name for field in rows.schema if pa.types.is_large_string(field.type)]
+    different = {name: pc.count_distinct(rows[name]).as_py() for name in texts}
+    return [*REPEATED, *(name for name, count in different.items() if count * 2 < len(rows))]
 
 
 @dataclass
 class _HashedFile:
-    """A file that hashes what is written to it, and keeps the system's error, of which Polars would give but words."""
+    """A file that hashes what is written to it."""
 
     file: BinaryIO
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    failure: OSError | None = None
+    closed: bool = False
 
     def write(self, content: bytes) -> int:
         self.sha256.update(content)
-        try:
-            return self.file.write(content)
-        except OSError as error:
-            self.failure = error
-            raise
+        return self.file.write(content)
 
     def flush(self) -> None:
         self.file.flush()
 
-
-def write_parquet(pieces: Iterator[pl.DataFrame], schema: pl.Schema, file: _HashedFile) -> None:
-    """Write pieces one after the other, so that the same rows give the same bytes however they are cut."""
-    frame = register_io_source(lambda *_: pieces, schema=schema)
-    try:
-        # a fixed row group size: the default depends on how the rows happen to be cut
-        frame.sink_parquet(cast(BinaryIO, file), compression="zstd", row_group_size=ROW_GROUP_ROWS)
-        file.flush()
-    except pl.exceptions.PolarsError as error:
-        raise file.failure or error from None
+    def close(self) -> None:
+        """Do nothing: who opened the file closes it."""
 
 
 def describe(root: Path, path: str, rows: int) -> Shard:

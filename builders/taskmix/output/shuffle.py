@@ -3,9 +3,11 @@
 The order follows from the hashes alone, so that both ways give the same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 import pyarrow as pa
@@ -18,66 +20,134 @@ ORIGIN = "origin"
 """Which task and template a row is of (UInt32)."""
 MEMORY = 1 << 30
 """How many bytes of rows are held by default."""
+BAND_ROWS = 30_000
+"""About how many rows have hashes of one band; those of a band are sorted at once."""
 _HASHES = 2**64
+_VIEW = 16
+"""Bytes that Polars has for each text beside its characters."""
+
+
+class Shuffled(Protocol):
+    """Rows in the order of their hashes; several threads may read them at once."""
+
+    def blocks(self, first: int, end: int, size: int) -> Iterator[pl.DataFrame]:
+        """Yield the rows from `first` up to `end` in blocks of `size` rows, of which the last may have fewer."""
 
 
 @dataclass
 class Shuffle:
     """Takes rows (with `order`, `origin` and `source_row`) in any order, and gives them in that of their hashes.
 
-    They come in `bands` pieces, each a band of hashes. When more than `memory` bytes are held, they go to a file in
-    `folder` as a run: sorted, one record batch a band.
+    `total` is about how many will come. When more than `memory` bytes are held, they go to a file in `folder` as a
+    run: sorted, one record batch a band of hashes.
     """
 
     folder: Path
-    bands: int
+    total: int
     memory: int = MEMORY
-    _held: list[pa.Table] = field(default_factory=list)
+    _held: list[pl.DataFrame] = field(default_factory=list)
     _bytes: int = 0
-    _runs: list[Path] = field(default_factory=list)
+    _runs: "list[_Run]" = field(default_factory=list)
 
-    def add(self, rows: pa.Table) -> None:
-        """Append rows, as Arrow: a frame of Polars may keep far more memory alive than its rows have."""
+    def add(self, rows: pl.DataFrame) -> None:
+        """Append rows that keep no other frame's memory alive."""
         self._held.append(rows)
-        self._bytes += rows.nbytes
+        self._bytes += int(rows.estimated_size()) + _VIEW * rows.width * len(rows)
         if self._bytes > self.memory:
             self._write_run()
 
-    def sorted_bands(self) -> Iterator[pl.DataFrame]:
-        """Yield the rows of each band in order; nothing can be added after."""
+    def finish(self) -> Shuffled:
+        """Return all rows in order; nothing can be added after."""
         if not self._runs:
-            yield from map(_settled, self._sorted_held())
-            return
+            return self._sorted()
         if self._held:
             self._write_run()
-        # not mapped into memory: what was read would count as the process's own
-        runs = [pa.ipc.open_file(pa.OSFile(str(path))) for path in self._runs]
-        for band in range(self.bands):
-            rows = pl.DataFrame(pa.Table.from_batches([run.get_batch(band) for run in runs]))
-            yield _settled(rows.sort(ORDER))
+        return _Merged(tuple(self._runs))
+
+    def _sorted(self) -> "_Sorted":
+        rows = pl.concat(self._held, rechunk=True)
+        self._held, self._bytes = [], 0
+        positions = rows[ORDER].arg_sort()
+        if _tied(rows[ORDER][positions]):
+            positions = rows.select(pl.arg_sort_by(ORDER, ORIGIN, SOURCE_ROW)).to_series()
+        return _Sorted(rows, positions)
 
     def _write_run(self) -> None:
-        path, schema = self.folder / f"{len(self._runs):05}.arrow", self._held[0].schema
+        path, run = self.folder / f"{len(self._runs):05}.arrow", self._sorted()
+        edges, schema = run.edges(-(-self.total // BAND_ROWS)), arrow(run.rows.clear()).schema
         with pa.ipc.new_file(str(path), schema) as file:
-            for rows in self._sorted_held():
-                table = rows.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
+            for low, high in pairwise(edges):
+                table = arrow(run.rows[run.positions[low:high]])
                 file.write_batch(next(iter(table.to_batches()), pa.RecordBatch.from_pylist([], schema)))
-        self._runs.append(path)
-        self._held, self._bytes = [], 0
-
-    def _sorted_held(self) -> Iterator[pl.DataFrame]:
-        """Yield what each band gets of the held rows, in order."""
-        rows = pl.DataFrame(pa.concat_tables(self._held)).rechunk()
-        positions = rows[ORDER].arg_sort()
-        width = -(-_HASHES // self.bands)
-        edges = pl.Series([band * width for band in range(self.bands)], dtype=pl.UInt64)
-        lows = rows[ORDER][positions].search_sorted(edges)
-        for low, high in zip(lows, [*lows[1:], len(rows)], strict=True):
-            yield rows[positions[low:high]]
+        self._runs.append(_Run(path, edges))
 
 
-def _settled(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows that are in the order of their hashes; should two have the same one, in that of what they are."""
-    if (rows[ORDER] == rows[ORDER].shift(1)).any():
-        return rows.sort(ORDER, ORIGIN, SOURCE_ROW)
-    return rows
+@dataclass(frozen=True)
+class _Run:
+    """A file of sorted rows with a record batch for each band of hashes; `edges` says where the bands lie."""
+
+    path: Path
+    edges: tuple[int, ...]
+
+    def open(self) -> pa.RecordBatchFileReader:
+        """Open the file: not mapped into memory, since what was read would count as the process's own."""
+        return pa.ipc.open_file(pa.OSFile(str(self.path)))
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Rows in memory, and their positions in order."""
+
+    rows: pl.DataFrame
+    positions: pl.Series
+
+    def blocks(self, first: int, end: int, size: int) -> Iterator[pl.DataFrame]:
+        for at in range(first, end, size):
+            yield self.rows[self.positions[at : min(at + size, end)]]
+
+    def edges(self, bands: int) -> tuple[int, ...]:
+        """Return where each band of hashes begins, and where the last one ends."""
+        width = -(-_HASHES // bands)
+        hashes = pl.Series([band * width for band in range(bands)], dtype=pl.UInt64)
+        return (*self.rows[ORDER][self.positions].search_sorted(hashes), len(self.rows))
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """Runs on disk, merged band by band."""
+
+    runs: Sequence[_Run]
+
+    def blocks(self, first: int, end: int, size: int) -> Iterator[pl.DataFrame]:
+        held = None
+        for piece in self._pieces(first, end):
+            held = piece if held is None else pl.concat([held, piece])
+            while len(held) >= size:
+                yield held.head(size)
+                held = held.slice(size)
+        if held is not None and len(held):
+            yield held
+
+    def _pieces(self, first: int, end: int) -> Iterator[pl.DataFrame]:
+        """Yield what each band has of the rows from `first` up to `end`."""
+        files = [run.open() for run in self.runs]
+        edges = map(sum, zip(*(run.edges for run in self.runs), strict=True))
+        for band, (low, high) in enumerate(pairwise(edges)):
+            if low < end and high > first:
+                rows = _in_order(pl.DataFrame(pa.Table.from_batches([file.get_batch(band) for file in files])))
+                yield rows[max(first - low, 0) : end - low]
+
+
+def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows in the order of their hashes; should two have the same one, in that of what they are."""
+    found = rows.sort(ORDER)
+    return found.sort(ORDER, ORIGIN, SOURCE_ROW) if _tied(found[ORDER]) else found
+
+
+def _tied(hashes: pl.Series) -> bool:
+    return bool((hashes == hashes.shift(1)).any())
+
+
+def arrow(rows: pl.DataFrame) -> pa.Table:
+    """Return rows as Arrow, each column in one piece, in buffers of its own, texts one after the other."""
+    return rows.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
