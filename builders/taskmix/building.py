@@ -1,13 +1,11 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -25,8 +23,7 @@ from taskmix.output.formats import narrow, origins, widen
 from taskmix.output.shards import WrittenSplit, sync, write_shards
 from taskmix.output.shuffle import MEMORY, Shuffle
 from taskmix.templates.rowwise import Workers
-
-T = TypeVar("T")
+from taskmix.threads import in_order
 
 
 @dataclass(frozen=True)
@@ -170,7 +167,8 @@ def _write_split(
         tally = Tally()
         finish = partial(_finish, plan, part, table, first)
         first += len(part.templates) or 1
-        for rows, found in _run((partial(finish, job) for job in _part_jobs(part, plan.seed)), workers):
+        rendering = (partial(finish, job) for job in _part_jobs(part, plan.seed))
+        for rows, found in in_order(rendering, max(workers.count, 2), workers.close):
             shuffle.add(rows)
             tally.add(found)
             report.rendered(part.task.name, len(rows))
@@ -225,26 +223,6 @@ def _summary(part: Part, total: int, tally: Tally) -> PartSummary:
 
 def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
     return jobs(part.task, part.source, part.templates, part.rows, seed, evaluation=part.is_evaluation)
-
-
-def _run(pending: Iterator[Callable[[], T]], workers: Workers) -> Iterator[T]:
-    """Run jobs on threads, a few ahead, and yield their results in order."""
-    with ThreadPoolExecutor(max(workers.count, 2)) as pool:
-        running: deque[Future[T]] = deque()
-        try:
-            for job in pending:
-                running.append(pool.submit(job))
-                if len(running) > workers.count:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        except BaseException:
-            # the threads wait for them
-            workers.close()
-            raise
-        finally:
-            for future in running:
-                future.cancel()
 
 
 def _engines(parts: Iterable[PartSummary]) -> lock.Engines:

@@ -5,7 +5,9 @@ Everything that picks is a hash of (seed, task, source split, row, purpose): see
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from threading import Event, Lock
 from typing import Literal
 
 import polars as pl
@@ -22,6 +24,7 @@ from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 from taskmix.templates.rowwise import Workers
+from taskmix.threads import in_order
 
 OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]
 SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templates")
@@ -94,15 +97,59 @@ class Plan:
         return sum(len(part.rows) for part in self.parts_of(split))
 
 
+Usable = tuple[pl.DataFrame, Counts]
+"""The numbers of a split's rows that may be used, and what became of the others."""
+
+
+def splits_read(task: Task, *, heldout: bool) -> tuple[Split, ...]:
+    """Return the splits of a task that a mixture reads: of a held-out one its validation rows, or train for want."""
+    found = [task.splits[name] for name in ("train", "validation") if name in task.splits]
+    return tuple(found[-1:] if heldout else found)
+
+
+@dataclass
+class _Reader:
+    """Reads splits on several threads, and checks every row."""
+
+    progress: Progress
+    _lock: Lock = field(default_factory=Lock)
+    _stopped: Event = field(default_factory=Event)
+
+    def read(self, wanted: Sequence[tuple[Task, Split]], workers: Workers) -> Mapping[tuple[str, Split], Usable]:
+        """Return what each split has that may be used. Raises what is wrong with the first of them in order."""
+        found = in_order((partial(self._check, *each) for each in wanted), workers.count, self._stopped.set)
+        return {(task.name, split): usable for (task, split), usable in zip(wanted, found, strict=True)}
+
+    def _check(self, task: Task, split: Split) -> Usable:
+        kept: list[pl.DataFrame] = []
+        cut = where = 0
+        for batch, dropped in task.kept_batches(split, ()):
+            if self._stopped.is_set():
+                break
+            kept.append(batch.select(SOURCE_ROW))
+            cut, where = cut + dropped.cut, where + dropped.where
+            with self._lock:
+                self.progress(task.name, len(batch) + dropped.cut + dropped.where)
+        rows = pl.concat(kept) if kept else pl.DataFrame(schema={SOURCE_ROW: pl.UInt64})
+        total = len(rows) + cut + where
+        if not len(rows):
+            why = "is empty" if not total else f"has no row left of {total:,} ({where:,} dropped by `where`)"
+            raise SourceError(
+                f"the split {split.source_split!r} of {task.source.label} {why}",
+                where=f"{task.entry.where()}: task {task.name}",
+                hint="map another split, or change `where`",
+            )
+        return rows, Counts(source=total, cut=cut, where=where, usable=len(rows))
+
+
 @dataclass
 class _Planner:
     """Plans the parts of one task after the other."""
 
     spec: MixtureSpec
     limit: int | None
-    progress: Progress
+    usable: Mapping[tuple[str, Split], Usable]
     parts: list[Part] = field(default_factory=list)
-    _read: dict[tuple[str, Split], tuple[pl.DataFrame, Counts]] = field(default_factory=dict)
 
     def seen_task(self, task: Task) -> None:
         """Plan a task that trains: train, validation, and its withheld phrasings."""
@@ -121,7 +168,7 @@ class _Planner:
 
     def unseen_task(self, task: Task) -> None:
         """Plan a held-out task: its validation rows, or those of train where it has no other."""
-        split = task.splits.get("validation") or task.splits["train"]
+        (split,) = splits_read(task, heldout=True)
         scored = self._scored(task.templates)
         if not scored and task.templates:
             raise _no_plain_template(task)
@@ -145,7 +192,7 @@ class _Planner:
         return tuple(template for template in templates if template.style in styles)
 
     def _train(self, task: Task, split: Split, templates: tuple[Template, ...]) -> None:
-        usable, counts = self._usable(task, split)
+        usable, counts = self.usable[task.name, split]
         rows = self._assign(task, split, templates, usable)
         counts_after, rows = self._drop(task, split, templates, rows, counts)
         cap = min((n for n in (self.spec.sampling.cap, self.limit) if n is not None), default=None)
@@ -155,7 +202,7 @@ class _Planner:
         self.parts.append(Part(task, "train", split, templates, rows, counts_after))
 
     def _evaluation(self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...]) -> None:
-        usable, counts = self._usable(task, split)
+        usable, counts = self.usable[task.name, split]
         limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
         order = hashing.draws(self._key(task, split, "evaluate"), pl.col(SOURCE_ROW))
         chosen = usable.with_columns(order=order).sort("order").head(limit).drop("order")
@@ -163,30 +210,6 @@ class _Planner:
         rows = chosen.join(numbers, how="cross").sort(SOURCE_ROW, "template")
         counts, rows = self._drop(task, split, templates, rows, counts, usable=len(usable))
         self.parts.append(Part(task, name, split, templates, rows, counts))
-
-    def _usable(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
-        """Return the numbers of a split's rows that may be used; the split is read, and every row checked, once."""
-        if (task.name, split) not in self._read:
-            self._read[task.name, split] = self._check(task, split)
-        return self._read[task.name, split]
-
-    def _check(self, task: Task, split: Split) -> tuple[pl.DataFrame, Counts]:
-        kept: list[pl.DataFrame] = []
-        cut = where = 0
-        for batch, dropped in task.kept_batches(split, ()):
-            kept.append(batch.select(SOURCE_ROW))
-            cut, where = cut + dropped.cut, where + dropped.where
-            self.progress(task.name, len(batch) + dropped.cut + dropped.where)
-        rows = pl.concat(kept) if kept else pl.DataFrame(schema={SOURCE_ROW: pl.UInt64})
-        total = len(rows) + cut + where
-        if not len(rows):
-            why = "is empty" if not total else f"has no row left of {total:,} ({where:,} dropped by `where`)"
-            raise SourceError(
-                f"the split {split.source_split!r} of {task.source.label} {why}",
-                where=f"{task.entry.where()}: task {task.name}",
-                hint="map another split, or change `where`",
-            )
-        return rows, Counts(source=total, cut=cut, where=where, usable=len(rows))
 
     def _assign(self, task: Task, split: Split, templates: Sequence[Template], rows: pl.DataFrame) -> pl.DataFrame:
         """Give every row a style by the shares of the mixture, and a template of that style."""
@@ -298,7 +321,10 @@ def make_plan(
     roles = assign_roles(catalog, name, selection.tasks)
     tasks = {each: open_task(catalog.tasks[each], mirror, workers) for each in (*roles.train, *roles.heldout)}
     _check_format(catalog, name, spec, tasks.values())
-    planner = _Planner(spec, limit, progress)
+    wanted = [
+        (task, split) for each, task in tasks.items() for split in splits_read(task, heldout=each in roles.heldout)
+    ]
+    planner = _Planner(spec, limit, _Reader(progress).read(wanted, workers))
     for each in roles.train:
         planner.seen_task(tasks[each])
     for each in roles.heldout:

@@ -25,7 +25,7 @@ import pyarrow as pa
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-BLOCK_ROWS = 10_000
+BLOCK_ROWS = 25_000
 REPEATED = ("task", "cluster", "template", "style", "source_split")
 
 Stream = tuple[str, memoryview]

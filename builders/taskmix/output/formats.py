@@ -125,18 +125,18 @@ def widen(rows: pl.DataFrame, table: pl.DataFrame) -> pa.Table:
 
     What the rows of an origin have in common are Arrow dictionaries, with the words in the order in which they come.
     """
-    given = arrow(rows.drop(ORIGIN, ORDER))
-    own = [name for name in given.column_names if name not in (*ALTERNATIVES, SOURCE_ROW)]
-    columns = {name: given[name] for name in own} | {"id": _ids(rows, table)} | _repeated(rows[ORIGIN], table)
+    given = arrow(rows.drop(ORDER))
+    own = [name for name in given.column_names if name not in (*ALTERNATIVES, SOURCE_ROW, ORIGIN)]
+    columns = {name: given[name] for name in own} | {"id": _ids(rows, table)} | _repeated(given[ORIGIN].chunk(0), table)
     columns[SOURCE_ROW] = given[SOURCE_ROW]
     for name, kind in _ALTERNATIVES.items():
         columns[name] = given[name] if name in rows.columns else pa.nulls(len(rows), kind)
     return pa.table(columns)
 
 
-def _repeated(origins: pl.Series, table: pl.DataFrame) -> dict[str, pa.Array]:
+def _repeated(origins: pa.Array, table: pl.DataFrame) -> dict[str, pa.Array]:
     """Return what the origins of rows say of them."""
-    found = pa.array(origins.to_numpy()).dictionary_encode()
+    found = origins.dictionary_encode()
     common = arrow(table.select(REPEATED)).take(found.dictionary)
     columns = {}
     for name in REPEATED:

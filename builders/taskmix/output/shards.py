@@ -3,8 +3,8 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import BinaryIO
@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from taskmix import hashing
 from taskmix.frames import SOURCE_ROW
 from taskmix.output.content import REPEATED, block_hash, content_hash
+from taskmix.threads import in_order
 
 ROWS_PER_SHARD = 250_000
+_PIECE_BYTES = 1 << 20
 _LEVEL = 3
 _ID_LEVEL = 1
 """Levels of zstd: in the digits of a hash there is nothing to find but that they are digits."""
@@ -69,17 +71,13 @@ def write_shards(
     (root / "data").mkdir(exist_ok=True)
     spans = list(pairwise([*range(0, rows, ROWS_PER_SHARD), rows]))
     paths = [f"data/{split}-{index:05}-of-{len(spans):05}.parquet" for index in range(len(spans))]
+    writing = (partial(_write, blocks(*span), root, path) for span, path in zip(spans, paths, strict=True))
     shards, hashes = [], list[bytes]()
-    with ThreadPoolExecutor(min(threads, len(spans))) as pool:
-        try:
-            for shard, found in pool.map(lambda span, path: _write(blocks(*span), root, path), spans, paths):
-                sync(root / shard.path)
-                written(shard.rows)
-                shards.append(shard)
-                hashes += found
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for shard, found in in_order(writing, min(threads, len(spans))):
+        sync(root / shard.path)
+        written(shard.rows)
+        shards.append(shard)
+        hashes += found
     return WrittenSplit(tuple(shards), content_hash(hashes))
 
 
@@ -88,7 +86,8 @@ def _write(blocks: Iterator[pa.Table], root: Path, path: str) -> tuple[Shard, li
     rows, hashes, first = 0, [], next(blocks)
     with (root / path).open("wb") as opened:
         file = _HashedFile(opened)
-        with _writer(file, first) as writer:
+        # a few large pieces: for each the threads wait for one another
+        with pa.output_stream(file, buffer_size=_PIECE_BYTES) as stream, _writer(stream, first) as writer:
             for block in chain([first], blocks):
                 hashes.append(block_hash(block))
                 writer.write_table(block, row_group_size=len(block))
@@ -96,7 +95,7 @@ def _write(blocks: Iterator[pa.Table], root: Path, path: str) -> tuple[Shard, li
         return Shard(path, file.sha256.hexdigest(), opened.tell(), rows), hashes
 
 
-def _writer(file: "_HashedFile", first: pa.Table) -> pq.ParquetWriter:
+def _writer(file: pa.NativeFile, first: pa.Table) -> pq.ParquetWriter:
     """Return a writer of rows like the first ones; texts that come again are written once a row group."""
     paths = [path for field in first.schema for path in _paths(field.name, field.type)]
     return pq.ParquetWriter(
