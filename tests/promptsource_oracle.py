@@ -51,11 +51,9 @@ class Oracle:
     def render(self, row: Row, draw: int) -> tuple[str, str] | None:
         """Return input and output; None for a row that promptsource drops. Raises what Jinja raises."""
         guarded = {name: _replaced(value, MARK, STAND_IN) for name, value in row.items()}
-        choices = None
+        self.draw, choices = draw, None
         if self._choices is not None:
-            self.draw = 0
             choices = [each.strip() for each in self._choices.render(copy.deepcopy(guarded)).split(MARK)]
-        self.draw = draw
         text = self._template.render({**copy.deepcopy(guarded), "answer_choices": choices})
         parts = [part.replace(HIDDEN, "|").strip() for part in text.split(MARK)]
         return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
