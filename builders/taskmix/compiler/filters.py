@@ -178,10 +178,17 @@ def replaced(c: Context, text: Value, old: Value, new: Value) -> Value:
     size = (text.expr.str.len_bytes().cast(pl.Int64) + 1) * new.expr.str.len_bytes()
     fits = size < _MOST_BYTES
     c.reserve(pl.when(fits).then(size))
-    joined = pl.when(fits).then(text.expr.str.split(old.expr)).list.join(new.expr, ignore_nulls=False)
-    # the empty text stands before, between and after all characters
-    around = pl.when(text.expr == "").then(new.expr).otherwise(pl.concat_str(new.expr, joined, new.expr))
-    return Value(pl.when(old.expr == "").then(around).otherwise(joined), TEXT, unknown=True)
+    pieces = pl.when(fits).then(text.expr.str.split(pl.when(old.expr != "").then(old.expr)))
+    joined = pieces.list.join(new.expr, ignore_nulls=False)
+    # split into characters only where that is asked for
+    spread_out = _spread(pl.when(fits & (old.expr == "")).then(text.expr), new.expr)
+    return Value(pl.when(old.expr == "").then(spread_out).otherwise(joined), TEXT, unknown=True)
+
+
+def _spread(text: pl.Expr, between: pl.Expr) -> pl.Expr:
+    """Return a text with another before, between and after all its characters."""
+    inside = text.str.split("").list.join(between, ignore_nulls=False)
+    return pl.when(text == "").then(between).otherwise(pl.concat_str(between, inside, between))
 
 
 def string(c: Context, value: Any_) -> Any_:
