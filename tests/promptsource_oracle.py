@@ -25,6 +25,8 @@ MARK = "|||"
 HIDDEN = "\ufdd0"
 STAND_IN = HIDDEN * 3
 Row = Mapping[str, Any]
+Outcome = tuple[str, str] | str | None
+"""The two parts of a row, None where it is dropped, or an error."""
 
 
 @dataclass
@@ -58,6 +60,13 @@ class Oracle:
         parts = [part.replace(HIDDEN, "|").strip() for part in text.split(MARK)]
         return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
 
+    def outcome(self, row: Row, draw: int) -> Outcome:
+        """Return what `render` does, or what Jinja raises as a text."""
+        try:
+            return self.render(row, draw)
+        except Exception as error:
+            return f"error: {error}"
+
     def _choice(self) -> Callable[[Context, Any, int], object]:
         # with the context, since Jinja would draw from a constant list while compiling
         @pass_context
@@ -66,6 +75,11 @@ class Oracle:
             return items[hashing.draw(place, self.draw) % len(items)]
 
         return choice
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether two outcomes are equal: errors are, whatever they say."""
+    return one == other or (isinstance(one, str) and isinstance(other, str))
 
 
 def most_frequent(values: Any) -> list[Any]:

@@ -32,7 +32,6 @@ from taskmix.compiler.values import (
     column,
     constant,
     constant_of,
-    element,
     in_rows,
     is_constant,
     list_of,
