@@ -1,6 +1,6 @@
 """The public pool of promptsource: how many templates import, how many compile, and what becomes of their rows.
 
-    python benchmarks/pool.py [--rows 20] [--real 1000] [--every 1] [--write]
+    python benchmarks/pool.py [--rows 50] [--real 1000] [--every 1] [--write]
 
 Every template of `../shared/promptsource` is imported as `mix import promptsource` does, and compiled for the schema of
 its dataset where that is known. It renders typed random rows (nulls, empty and uneven lists, labels out of range, text
@@ -193,7 +193,7 @@ def _reasons(title: str, reasons: Counter[str]) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the figures or put them into the page."""
     parser = argparse.ArgumentParser(description="Import and compile promptsource's templates.")
-    parser.add_argument("--rows", type=int, default=20, help="random rows a template  [default: 20]")
+    parser.add_argument("--rows", type=int, default=50, help="random rows a template  [default: 50]")
     parser.add_argument("--real", type=int, default=1000, help="rows of its dataset a template  [default: 1000]")
     parser.add_argument("--every", type=int, default=1, help="take every so manieth template  [default: 1]")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/compiler.md")

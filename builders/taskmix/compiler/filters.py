@@ -32,6 +32,7 @@ from taskmix.compiler.values import (
     column,
     constant,
     constant_of,
+    element,
     in_rows,
     is_constant,
     list_of,
@@ -538,20 +539,32 @@ def most_frequent(c: Context, values: Any_) -> Any_:
 
 def choice(c: Context, values: Any_ | Mapped, place: Any_) -> Any_:
     """Pick an item by the row's draw and the filter's place."""
-    if isinstance(values, Mapped):
-        return values.rule(column(choice(c, values.items, place)))
-    items = replace(c.items(values), lazy=False)
+    items = values.items if isinstance(values, Mapped) else c.items(values)
     key = constant_of(place, "a place")
     assert isinstance(key, int), key
     draw = hashing.draws(key, c.draw())
     found = in_rows(items.expr, draw)
     size = found.list.len().cast(pl.UInt64)
     at = (draw % pl.when(size > 0).then(size)).cast(pl.Int64)
+    if isinstance(values, Mapped):
+        return _picked(values, at)
     kind = _item(items.type)
     item = found.list.get(at, null_on_oob=True)
     if not kind.nullable:
         return Value(item, kind.item, unknown=True)
     return Value(item, kind.item, none=item.is_null() & (size > 0).fill_null(False), unknown=True)
+
+
+def _picked(values: Mapped, at: pl.Expr) -> Value:
+    """Return the result at a position of each row, null for none."""
+    item = values.rule(element(values.items))
+
+    def pick(part: pl.Expr) -> pl.Expr:
+        return in_rows(values.items.expr.list.eval(part), at).list.get(at, null_on_oob=True)
+
+    none = pick(item.is_none()).fill_null(False) if item.none is not False else False
+    undefined = pick(item.is_undefined()).fill_null(False)
+    return Value(pick(item.expr), item.type, none, undefined, unknown=True)
 
 
 def _no_attribute(attribute: Any_) -> None:

@@ -305,14 +305,15 @@ class _Compiler:
                     words.append(base.fork())
                     words[-1].pieces.append(each)
                 continue
-            value = rules.text(base.value(piece), base.strict)
+            value = column(base.scope.store(rules.text(base.value(piece), base.strict)))
             words[-1].pieces.append(value)
-            doubts += _doubts(value.expr, choices)
+            doubts.append(_doubt(base.scope, value.expr, choices))
         texts = [word.text() for word in words]
         whole = tuple(_stripped(text) for text in texts)
         if not doubts:
             return Fixed(whole)
-        base.pieces.append(Value(pl.when(~pl.any_horizontal(doubts)).then(pl.lit("")), TEXT, unknown=True))
+        sure = Value(pl.when(~pl.any_horizontal(doubts)).then(pl.lit("")), TEXT, unknown=True)
+        base.pieces.append(column(base.scope.store(sure)))
         return Fixed(whole)
 
     def _after_setup(self, base: Translator) -> Translator:
@@ -409,14 +410,18 @@ def _stripped(text: Value) -> Value:
     return Value(text.expr.str.strip_chars(rules.WHITESPACE), TEXT, unknown=text.unknown)
 
 
-def _doubts(text: pl.Expr, choices: SplitText) -> list[pl.Expr]:
-    """Return conditions on which a text might not stand in its word as it is.
+def _doubt(scope: Scope, text: pl.Expr, choices: SplitText) -> pl.Expr:
+    """Return whether a text might not stand in its word as it is.
 
     Where it holds a stand-in, or begins or ends with part of a mark, which could make one with what stands beside it.
     """
     mark, stand_in = _any_of(choices.separator), _any_of(choices.stand_in)
-    hidden = text.str.replace_all(choices.separator, choices.stand_in, literal=True)
-    return [text.str.contains(stand_in), hidden.str.contains(f"^{mark}"), hidden.str.contains(f"{mark}$")]
+    edges = f"^{mark}|{mark}$"
+    likely = pl.col(scope.keep(text.str.contains(f"{edges}|{stand_in}")))
+    # whole marks are looked for in these few texts only
+    hidden = pl.when(likely).then(text).str.replace_all(choices.separator, choices.stand_in, literal=True)
+    sure = text.str.contains(stand_in) | hidden.str.contains(edges)
+    return pl.when(likely).then(sure).otherwise(likely)
 
 
 def _any_of(chars: str) -> str:
