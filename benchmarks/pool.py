@@ -1,17 +1,18 @@
-"""The public pool of promptsource: how many templates import, how many compile, and what becomes of random rows.
+"""The public pool of promptsource: how many templates import, how many compile, and what becomes of their rows.
 
-    python benchmarks/pool.py [--rows 20] [--every 1] [--write]
+    python benchmarks/pool.py [--rows 50] [--real 1000] [--every 1] [--write]
 
-Every template of `../shared/promptsource` is imported as `mix import promptsource` does. Those whose dataset has a
-known schema are compiled for it and rendered on typed random rows (nulls, empty and uneven lists, labels out of range,
-text of many scripts), and their texts compared with what Jinja renders row by row. `--write` puts the tables into
+Every template of `../shared/promptsource` is imported as `mix import promptsource` does, and compiled for the schema of
+its dataset where that is known. It renders typed random rows (nulls, empty and uneven lists, labels out of range, text
+of many scripts), and rows of the dataset itself where it is in `../shared/data`. What comes out, compiled or row by
+row, is compared with what plain Jinja makes of each row under promptsource's rules. `--write` puts the tables into
 docs/compiler.md.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,133 +23,183 @@ START, END = "<!-- pool: start -->", "<!-- pool: end -->"
 
 if TYPE_CHECKING:
     import polars as pl
+    from tests.pool import PoolTemplate
+    from tests.promptsource_oracle import Outcome
 
+    from taskmix.compiler import RowWise, Vectorised
     from taskmix.templates.files import Template
+    from taskmix.templates.rows import RowRenderer
 
 
 @dataclass
-class Figures:
-    """What became of the pool. `differ` counts rows whose text is not Jinja's, `needless` those handed back though
-    Jinja renders them.
+class Rows:
+    """What became of the rows of one sort.
+
+    `by_compiled` counts those that compiled templates were given, `raised` those on which Jinja raises an error,
+    `needless` those that a compiled template handed back though Jinja renders them, `differ` those whose text is not
+    plain Jinja's.
     """
 
     templates: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    with_schema: int = 0
-    vectorised: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
     rows: int = 0
+    by_compiled: int = 0
     raised: int = 0
     needless: int = 0
     differ: int = 0
 
 
-def measure(rows: int, every: int) -> Figures:
-    """Import, compile and render every so many templates of the pool."""
-    from tests.pool import pool_templates, random_rows, seed_of
+@dataclass
+class Figures:
+    """What became of the pool."""
 
-    from taskmix.compiler import RowWise, compile_template
+    templates: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    with_schema: int = 0
+    compiled: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    random: Rows = field(default_factory=Rows)
+    real: Rows = field(default_factory=Rows)
+
+
+def measure(rows: int, real: int, every: int) -> Figures:
+    """Import, compile and render every so many templates of the pool."""
+    from tests.pool import pool_templates
+
     from taskmix.errors import TaskmixError
     from taskmix.importers.pieces import PieceError
 
     found = Figures()
     for each in pool_templates()[::every]:
         found.templates += 1
+        found.with_schema += each.schema is not None
         try:
             template = each.template()
         except (PieceError, TaskmixError) as error:
             found.refused[str(error).splitlines()[0]] += 1
             continue
-        if each.schema is None:
-            continue
-        found.with_schema += 1
-        frame = with_draws(random_rows(each.schema, rows, seed_of(each.id)))
-        compiled = compile_template(template, frame.schema)
-        if isinstance(compiled, RowWise):
-            found.reasons[compiled.reason] += 1
-            continue
-        found.vectorised += 1
-        count(found, template, frame, compiled.run(frame))
+        add(found, each, template, rows, real)
     return found
 
 
-def with_draws(rows: "pl.DataFrame") -> "pl.DataFrame":
-    """Return rows with their numbers and draws."""
-    import polars as pl
+def add(found: Figures, each: "PoolTemplate", template: "Template", rows: int, real: int) -> None:
+    """Compile a template, and compare what it makes of random and of real rows."""
+    from taskmix.compiler import RowWise, compile_template
 
-    from taskmix import hashing
-    from taskmix.frames import DRAW, SOURCE_ROW
+    if (columns := each.random_rows(rows)) is not None:
+        frame = each.frame(columns)
+        compiled = compile_template(template, frame.schema)
+        found.compiled += not isinstance(compiled, RowWise)
+        found.reasons.update([compiled.reason] if isinstance(compiled, RowWise) else [])
+        count(found.random, each, template, compiled, columns)
+    if (columns := each.real_rows(real)) is not None:
+        count(found.real, each, template, compile_template(template, each.frame(columns).schema), columns)
 
-    numbered = rows if SOURCE_ROW in rows.columns else rows.with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
-    return numbered.with_columns(hashing.draws(0, pl.col(SOURCE_ROW)).alias(DRAW))
+
+def count(
+    found: Rows, each: "PoolTemplate", template: "Template", compiled: "Vectorised | RowWise", columns: "pl.DataFrame"
+) -> None:
+    """Compare what a template makes of rows with what plain Jinja makes of each under promptsource's rules."""
+    from tests.promptsource_oracle import Oracle, same
+
+    from taskmix.compiler import RowWise
+    from taskmix.frames import DRAW
+
+    frame = each.frame(columns)
+    found.templates += 1
+    found.by_compiled += 0 if isinstance(compiled, RowWise) else len(frame)
+    oracle = Oracle(each.original, each.entry())
+    wanted = (oracle.outcome(*row) for row in zip(columns.rows(named=True), frame[DRAW], strict=True))
+    for theirs, (ours, handed_back) in zip(wanted, outcomes(template, compiled, frame), strict=True):
+        found.rows += 1
+        found.raised += isinstance(theirs, str)
+        found.needless += handed_back and not isinstance(ours, str)
+        found.differ += not same(ours, theirs)
 
 
-def count(found: Figures, template: "Template", rows: "pl.DataFrame", compiled: "pl.DataFrame") -> None:
-    """Compare what a compiled template made of rows with what Jinja makes of each."""
-    from taskmix.errors import TemplateError
+def outcomes(
+    template: "Template", compiled: "Vectorised | RowWise", frame: "pl.DataFrame"
+) -> "Iterator[tuple[Outcome, bool]]":
+    """Yield what becomes of each row, and whether a compiled template handed it back to Jinja."""
+    from taskmix.compiler import RowWise
     from taskmix.frames import DRAW
     from taskmix.templates.rows import RowRenderer, RowTemplate
 
     parts = (template.instruction, template.input, template.output, template.choices)
     renderer = RowRenderer(RowTemplate(*parts, template.strip, template.drops_empty, template.where))
-    texts = compiled.select("instruction", "input", "output").rows()
-    for row, known, ours in zip(rows.to_dicts(), compiled["known"], texts, strict=True):
-        found.rows += 1
-        try:
-            theirs = renderer(row, row[DRAW])
-        except TemplateError:
-            found.raised += 1
-            found.differ += bool(known)
-            continue
+    if isinstance(compiled, RowWise):
+        for row in frame.iter_rows(named=True):
+            yield by_jinja(renderer, row, row[DRAW]), False
+        return
+    done = compiled.run(frame).select("known", "instruction", "output")
+    for row, (known, prompt, completion) in zip(frame.iter_rows(named=True), done.iter_rows(), strict=True):
         if not known:
-            found.needless += 1
-        elif theirs[2] is None:
-            # a row that the template drops: its output, or all of its prompt, is empty
-            found.differ += not (ours[2] == "" or ours[0] + ours[1] == "")
+            yield by_jinja(renderer, row, row[DRAW]), True
         else:
-            found.differ += tuple(theirs) != ours
+            yield ((prompt, completion) if prompt and completion else None), False
+
+
+def by_jinja(renderer: "RowRenderer", row: "dict[str, object]", draw: int) -> "Outcome":
+    """Return what becomes of a row in the sandbox."""
+    from taskmix.errors import TemplateError
+
+    try:
+        prompt, _, completion = renderer(row, draw)
+    except TemplateError as error:
+        return f"error: {error.message}"
+    return None if completion is None else (str(prompt), str(completion))
 
 
 def tables(found: Figures) -> str:
     """Return the figures as Markdown."""
-    share = 100 * found.vectorised / found.with_schema
+    share = 100 * found.compiled / max(found.with_schema, 1)
+    both = (found.random, found.real)
     lines = [
-        "| | |",
+        "| templates | |",
         "| --- | ---: |",
-        f"| templates | {found.templates:,} |",
+        f"| in the pool | {found.templates:,} |",
         f"| imported | {found.templates - found.refused.total():,} |",
-        f"| imported, with a known schema | {found.with_schema:,} |",
-        f"| of those compiled | {found.vectorised:,} ({share:.1f}%) |",
-        f"| random rows rendered by compiled templates | {found.rows:,} |",
-        f"| whose text differs from Jinja's | {found.differ:,} |",
-        f"| on which Jinja raises an error | {found.raised:,} |",
-        f"| handed back to Jinja needlessly | {found.needless:,} ({100 * found.needless / max(found.rows, 1):.2f}%) |",
+        f"| of datasets with a known schema | {found.with_schema:,} |",
+        f"| of those compiled | {found.compiled:,} ({share:.1f}%) |",
         "",
-        "| why a template is rendered row by row | templates |",
-        "| --- | ---: |",
-        *(f"| {cell(reason)} | {number} |" for reason, number in found.reasons.most_common()),
+        "| rows | random | of the datasets |",
+        "| --- | ---: | ---: |",
+        _line("templates that rendered rows", [f"{each.templates:,}" for each in both]),
+        _line("rows", [f"{each.rows:,}" for each in both]),
+        _line("on which plain Jinja raises an error", [f"{each.raised:,}" for each in both]),
+        _line("whose text differs from plain Jinja's", [f"{each.differ:,}" for each in both]),
+        _line("given to compiled templates", [f"{each.by_compiled:,}" for each in both]),
+        _line("of those handed back to Jinja needlessly", [_needless(each) for each in both]),
         "",
-        "| why a template is not imported | templates |",
-        "| --- | ---: |",
-        *(f"| {cell(reason)} | {number} |" for reason, number in found.refused.most_common()),
+        *_reasons("why a template is rendered row by row", found.reasons),
+        "",
+        *_reasons("why a template is not imported", found.refused),
     ]
     return "\n".join(lines)
 
 
-def cell(text: str) -> str:
-    """Return text for a cell of a table."""
-    return text.replace("|", "\\|")
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _needless(rows: Rows) -> str:
+    return f"{rows.needless:,} ({100 * rows.needless / max(rows.by_compiled, 1):.2f}%)"
+
+
+def _reasons(title: str, reasons: Counter[str]) -> list[str]:
+    lines = [_line(reason.replace("|", "\\|"), [str(number)]) for reason, number in reasons.most_common()]
+    return [f"| {title} | templates |", "| --- | ---: |", *lines]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print the figures or put them into the page."""
     parser = argparse.ArgumentParser(description="Import and compile promptsource's templates.")
-    parser.add_argument("--rows", type=int, default=20, help="random rows a template  [default: 20]")
+    parser.add_argument("--rows", type=int, default=50, help="random rows a template  [default: 50]")
+    parser.add_argument("--real", type=int, default=1000, help="rows of its dataset a template  [default: 1000]")
     parser.add_argument("--every", type=int, default=1, help="take every so manieth template  [default: 1]")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/compiler.md")
     args = parser.parse_args(arguments)
     sys.path.insert(0, str(ROOT))
-    text = tables(measure(args.rows, args.every))
+    text = tables(measure(args.rows, args.real, args.every))
     print(text)
     if args.write:
         page = PAGE.read_text("utf-8")

@@ -701,7 +701,8 @@ class Writer:
         self.lists.append(name)
         made = Tree("body", (Tree("statement", self._tag(f"set {name} = ", start)), self._for(depth)))
         use = Tree("statement", ("{{ ", name, self.random.choice((" | join(', ')", " | length", "", "[0]")), " }}"))
-        return Tree("body", (made, use))
+        # where the list is not its own, what it came from has changed too
+        return Tree("body", (made, use) if start == "[]" else (made, use, Tree("statement", ("{{ ", start, " }}"))))
 
     # -- expressions
 

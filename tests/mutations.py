@@ -51,6 +51,7 @@ MUTATIONS = [
         ("nested = isinstance(item, ListOf)", "nested = False"),
         ("expr=pl.when(condition).then(value.expr),", "expr=value.expr,"),
         ("nullable=any(each.none is not False for each in items)", "nullable=False"),
+        ("bad = ([item.is_undefined()] if item.undefined is not False else [])", "bad = []"),
     ),
     *_mutations(
         "rules",
@@ -140,6 +141,10 @@ MUTATIONS = [
         ("at = (draw % pl.when(size > 0)", "at = ((draw + 1) % pl.when(size > 0)"),
         ("return when_known(between.expr.is_not_null(), joined) if between.may_be_null else joined", "return joined"),
         ("tail = pieces.list.slice(1)", "tail = pieces.list.slice(0)"),
+        ("if wanted and flag is not False]", "if flag is not False]"),
+        ("(number.abs() >= 2.0**52)", "(number.abs() >= 2.0**32)"),
+        ('return pl.when(text == "").then(between).otherwise(pl', "return (pl"),
+        ("undefined = pick(item.is_undefined()).fill_null(False)", "undefined = False"),
     ),
     *_mutations(
         "methods",
@@ -157,6 +162,8 @@ MUTATIONS = [
         ),
         (".list.first().str.len_chars()", ".list.first().str.len_bytes()"),
         ("_position(text, part).fill_null(-1)", "_position(text, part).fill_null(0)"),
+        ("wanted.expr.is_not_null() | wanted.is_none()", "wanted.expr.is_not_null() | wanted.expr.is_null()"),
+        ("item.expr.eq_missing(other.expr)", "(item.expr == other.expr)"),
         ('"islower": _ascii_test("^[^A-Z]*[a-z][^A-Z]*$")', '"islower": _ascii_test("^[a-z]*$")'),
         ('"lstrip": _strip("left")', '"lstrip": _strip("both")'),
         (
@@ -206,6 +213,7 @@ MUTATIONS = [
         ("        again.check(again.truth(node.test))\n", "        again.truth(node.test)\n"),
         ("        t.pieces.append(Value(pl.col(made), TEXT, unknown=True))\n", ""),
         ("[FAILS] * count", "[NONE] * count"),
+        ("if target.name in t.mutated and not new:", "if target.name in t.mutated and new is None:"),
     ),
     *_mutations(
         "scopes",
@@ -220,6 +228,11 @@ MUTATIONS = [
         "templates",
         ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
         ("return self._nothing(1) if len(rows) == 1 else None", "return self._nothing(len(rows))"),
+        ("sure = text.str.contains(stand_in) | hidden", "sure = hidden"),
+        ('edges = f"^{mark}|{mark}$"', 'edges = f"^{mark}"'),
+        ("expr=_replaced(found.expr, found.type, mark, stand_in)", "expr=found.expr"),
+        ("back = stripped.str.replace_many(list(choices.stand_in), list(choices.separator))", "back = stripped"),
+        ("if not set(choices.part.source).isdisjoint(choices.stand_in):", "if choices is None:"),
         (
             'if node.ctx == "store" and node.name in early - seen:',
             'if node.ctx == "store" and node.name in seen - early:',

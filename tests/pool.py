@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 
+from taskmix import hashing
+from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.importers import promptsource
 from taskmix.importers.project import Entry, compile_entry
 from taskmix.templates.files import Template
@@ -49,6 +51,21 @@ class PoolTemplate:
     def template(self) -> Template:
         """Return the imported template, compiled. Raises PieceError or TemplateError where it is refused."""
         return compile_entry(self.entry())
+
+    def frame(self, columns: pl.DataFrame) -> pl.DataFrame:
+        """Return rows as the imported template sees them: with numbers and draws, `choices` under its other name."""
+        numbers = pl.Series(SOURCE_ROW, range(len(columns)), dtype=pl.UInt64)
+        draws = pl.Series(DRAW, [hashing.draw(7, row) for row in numbers], dtype=pl.UInt64)
+        found = columns.with_columns(numbers, draws)
+        return found.with_columns(raw_choices=pl.col("choices")) if self.clash and "choices" in columns else found
+
+    def random_rows(self, n: int) -> pl.DataFrame | None:
+        """Return typed random rows; None where the schema of the dataset is not known."""
+        return None if self.schema is None else random_rows(self.schema, n, seed_of(self.id))
+
+    def real_rows(self, n: int) -> pl.DataFrame | None:
+        """Return rows of the dataset; None where it is not among the shared ones."""
+        return real_rows(self.dataset, self.subset, n)
 
 
 @functools.cache
@@ -203,13 +220,15 @@ def _scalar(feature: str, rng: random.Random, *, top: bool) -> Any:
 
 def real_rows(dataset: str, subset: str | None, n: int, seed: int = 0) -> pl.DataFrame | None:
     """Return rows of a dataset under the names that templates use; None where it is not among the shared ones."""
-    hub = hub_id(dataset) or dataset
-    for folder in (DATA / hub / subset, DATA / hub) if subset else (DATA / hub,):
-        for split in ("train", "validation", "test"):
-            if (path := folder / f"{split}.parquet").is_file():
-                frame = pl.read_parquet(path, glob=False)
-                rows = random.Random(seed).sample(range(len(frame)), min(n, len(frame)))
-                return frame[rows].rename(lambda name: name.replace("-", "_"))
+    hub, wanted = hub_id(dataset) or dataset, (schema_of(dataset, subset) or {}).keys()
+    # a part of a collection may be there as a dataset of its own
+    folders = (DATA / hub / subset, DATA / hub, *sorted(DATA.glob(f"*/{subset}"))) if subset else (DATA / hub,)
+    for path in (folder / f"{split}.parquet" for folder in folders for split in ("train", "validation", "test")):
+        if not path.is_file():
+            continue
+        frame = pl.read_parquet(path, glob=False).rename(lambda name: name.replace("-", "_"))
+        if wanted <= set(frame.columns):
+            return frame[random.Random(seed).sample(range(len(frame)), min(n, len(frame)))]
     return None
 
 

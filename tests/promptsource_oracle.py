@@ -25,6 +25,8 @@ MARK = "|||"
 HIDDEN = "\ufdd0"
 STAND_IN = HIDDEN * 3
 Row = Mapping[str, Any]
+Outcome = tuple[str, str] | str | None
+"""The two parts of a row, None where it is dropped, or an error."""
 
 
 @dataclass
@@ -51,14 +53,19 @@ class Oracle:
     def render(self, row: Row, draw: int) -> tuple[str, str] | None:
         """Return input and output; None for a row that promptsource drops. Raises what Jinja raises."""
         guarded = {name: _replaced(value, MARK, STAND_IN) for name, value in row.items()}
-        choices = None
+        self.draw, choices = draw, None
         if self._choices is not None:
-            self.draw = 0
             choices = [each.strip() for each in self._choices.render(copy.deepcopy(guarded)).split(MARK)]
-        self.draw = draw
         text = self._template.render({**copy.deepcopy(guarded), "answer_choices": choices})
         parts = [part.replace(HIDDEN, "|").strip() for part in text.split(MARK)]
         return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
+
+    def outcome(self, row: Row, draw: int) -> Outcome:
+        """Return what `render` does, or what Jinja raises as a text."""
+        try:
+            return self.render(row, draw)
+        except Exception as error:
+            return f"error: {error}"
 
     def _choice(self) -> Callable[[Context, Any, int], object]:
         # with the context, since Jinja would draw from a constant list while compiling
@@ -68,6 +75,11 @@ class Oracle:
             return items[hashing.draw(place, self.draw) % len(items)]
 
         return choice
+
+
+def same(one: Outcome, other: Outcome) -> bool:
+    """Whether two outcomes are equal: errors are, whatever they say."""
+    return one == other or (isinstance(one, str) and isinstance(other, str))
 
 
 def most_frequent(values: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any, cast
@@ -25,6 +25,7 @@ from taskmix.errors import TaskmixError, TemplateError
 from taskmix.frames import DRAW
 from taskmix.tasks.opening import open_task
 from taskmix.templates import parts, sandbox
+from taskmix.templates.rows import RowRenderer, RowTemplate
 from tests import jinja_templates
 from tests.compiled import Comparison, compare, output_of, template_of
 from tests.conftest import ROOT
@@ -194,6 +195,57 @@ def test_any_template_of_the_grammar_gives_the_text_of_jinja_or_is_unknown(
     tree, data, strict = case
     found = compare(str(tree), data.frame, strict)
     assert found is None or not found.differences
+
+
+# -- choices
+
+HOLDING = ["a", "x|||y", "|||", "|", "||||", " ||| ", "", "b|", "\ufdd0c", "é", None]
+"""Texts that hold a mark, a part of one, or what stands in for one."""
+
+
+def of_choices(choices: str, rows: pl.DataFrame) -> tuple[list[object], list[str | None]]:
+    """Return the numbered choices of each row by Jinja, and as they are compiled."""
+    part = parts.Part(choices, "t.yaml", 1, "t/choices", None, False)
+    output = "{% for word in choices %}{{ loop.index }}{{ word }}{% endfor %}"
+    template = replace(template_of(output, strict=False), choices=parts.SplitText(part, "|||"))
+    texts = (template.instruction, template.input, template.output)
+    renderer = RowRenderer(RowTemplate(*texts, template.choices, False, False, "t.yaml:1"))
+    plan = compile_template(template, rows.schema)
+    assert isinstance(plan, Vectorised), plan
+    return [renderer(row, row[DRAW])[2] for row in rows.to_dicts()], output_of(plan, rows)
+
+
+@pytest.mark.parametrize(
+    ("choices", "doubts"),
+    [
+        ("{{ a }} ||| {{ b }}", True),
+        ("{{ a }}||{{ b }}", True),
+        ("no ||| {{ a }} ||| {{ b }} or {{ a }}", True),
+        ("{{ a | trim('.|') }} ||| {{ b | length }}", False),
+        ("{{ l | join('|||') }}", False),
+        ("{% for m in s %}{{ m.t }}{{ m['t'] | length }} ||| {% endfor %} {{ l[-1] }}", False),
+        ("{{ [a, b] | choice }} ||| {{ n }}", False),
+        ("\ufdd1 ||| {{ a }}\ufdd2", False),
+        ("\ufdd1 ||| yes", False),
+    ],
+)
+def test_choices_are_those_of_jinja_whatever_marks_the_data_holds(choices: str, doubts: bool) -> None:
+    size = range(len(HOLDING))
+    rows = pl.DataFrame(
+        {
+            "a": HOLDING,
+            "b": [HOLDING[at - 3] or "" for at in size],
+            "l": [[HOLDING[at], HOLDING[at - 1]] for at in size],
+            "s": [[{"t": HOLDING[at] or ""}, {"t": "|||"}] for at in size],
+            "n": list(size),
+            DRAW: pl.Series([at * 7**19 for at in size], dtype=pl.UInt64),
+        }
+    )
+    wanted, found = of_choices(choices, rows)
+    assert [text for text in found if text is not None] == [
+        text for text, own in zip(wanted, found, strict=True) if own is not None
+    ]
+    assert doubts == (None in found)
 
 
 # -- plans

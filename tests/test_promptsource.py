@@ -1,20 +1,18 @@
 """The importer of promptsource: its whole pool, and every template against promptsource's own way of rendering."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import polars as pl
 import pytest
 
-from taskmix import hashing
 from taskmix.errors import TemplateError
-from taskmix.frames import DRAW, SOURCE_ROW
+from taskmix.frames import DRAW
 from taskmix.importers.pieces import PieceError
 from taskmix.rendering import render
 from taskmix.templates.files import Template
-from tests.pool import POOL, PoolTemplate, pool_templates, random_rows, real_rows, seed_of
-from tests.promptsource_oracle import Oracle
+from tests.pool import POOL, PoolTemplate, pool_templates
+from tests.promptsource_oracle import Oracle, Outcome, same
 from tests.workers import WORKERS
 
 EVERY = int(os.environ.get("TASKMIX_TEST_POOL_EVERY", "9"))
@@ -26,10 +24,6 @@ needs_pool = pytest.mark.skipif(not POOL.is_dir(), reason=f"no promptsource temp
 
 def sampled() -> list[PoolTemplate]:
     return list(pool_templates()[:: max(1, EVERY)]) if POOL.is_dir() else []
-
-
-Outcome = tuple[str, str] | str | None
-"""The two parts of a row, None where it is dropped, or an error."""
 
 
 def row_by_row(template: Template, frame: pl.DataFrame) -> list[Outcome]:
@@ -54,39 +48,19 @@ def _parts(rendered: pl.DataFrame) -> list[Outcome]:
     return [None if row["output"] is None else (row["instruction"], row["output"]) for row in rendered.rows(named=True)]
 
 
-def expected(
-    oracle: Oracle, rows: Sequence[Mapping[str, Any]], draws: Sequence[int]
-) -> list[tuple[str, str] | str | None]:
-    found: list[tuple[str, str] | str | None] = []
-    for row, draw in zip(rows, draws, strict=True):
-        try:
-            found.append(oracle.render(row, draw))
-        except Exception as error:
-            found.append(f"error: {error}")
-    return found
-
-
-def _failed(outcome: Outcome) -> bool:
-    return isinstance(outcome, str)
-
-
 def differences(each: PoolTemplate, columns: pl.DataFrame) -> list[str]:
     """Where taskmix's text of some rows differs from promptsource's. Errors are equal, whatever they say."""
-    template, entry = each.template(), each.entry()
-    numbers = pl.Series(SOURCE_ROW, range(len(columns)), dtype=pl.UInt64)
-    draws = pl.Series(DRAW, [hashing.draw(7, row) for row in numbers], dtype=pl.UInt64)
-    frame = columns.with_columns(numbers, draws)
-    if each.clash and "choices" in frame.columns:
-        frame = frame.with_columns(raw_choices=pl.col("choices"))
+    template, frame = each.template(), each.frame(columns)
     got = row_by_row(template, frame)
-    failing = [row for row, outcome in enumerate(got) if _failed(outcome)]
+    failing = [row for row, outcome in enumerate(got) if isinstance(outcome, str)]
     built = together(template, frame, failing)
+    oracle = Oracle(each.original, each.entry())
     rows = columns.rows(named=True)
-    want = expected(Oracle(each.original, entry), rows, draws.to_list())
+    want = [oracle.outcome(row, draw) for row, draw in zip(rows, frame[DRAW], strict=True)]
     return [
         f"{each.id}: row {row}\n  row by row   {ours}\n  in a build   {compiled}\n  promptsource {theirs}"
         for row, ours, compiled, theirs in zip(rows, got, built, want, strict=True)
-        if not (ours == compiled == theirs or (_failed(ours) and _failed(theirs)))
+        if not (same(ours, theirs) and same(compiled, theirs))
     ]
 
 
@@ -97,8 +71,5 @@ def test_an_imported_template_renders_what_promptsource_renders(each: PoolTempla
         each.template()
     except (PieceError, TemplateError) as error:
         pytest.skip(f"refused: {error}")
-    if each.schema is not None:
-        assert differences(each, random_rows(each.schema, ROWS, seed_of(each.id))) == []
-    real = real_rows(each.dataset, each.subset, ROWS)
-    if real is not None:
-        assert differences(each, real) == []
+    for columns in (each.random_rows(ROWS), each.real_rows(ROWS)):
+        assert columns is None or differences(each, columns) == []

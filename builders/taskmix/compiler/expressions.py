@@ -24,6 +24,7 @@ from taskmix.compiler.values import (
     Fixed,
     FixedMapping,
     ListOf,
+    Mapped,
     StructOf,
     Type,
     Value,
@@ -95,6 +96,23 @@ def no_alias(t: Translator, node: nodes.Node) -> None:
         no_alias(t, node.right)
     if isinstance(node, nodes.Filter) and node.node is not None and node.name in ("default", "d", "first", "last"):
         no_alias(t, node.node)
+
+
+_MAKING_LISTS = frozenset(("list", "sort", "most_frequent", "split", "splitlines", "copy"))
+"""Filters and methods whose list nobody else has."""
+
+
+def is_new(node: nodes.Node) -> bool:
+    """Whether a list is surely one of its own, so that appending to it changes nothing else."""
+    if isinstance(node, nodes.CondExpr):
+        return is_new(node.expr1) and (node.expr2 is None or is_new(node.expr2))
+    if isinstance(node, nodes.Filter):
+        return node.name in _MAKING_LISTS
+    if isinstance(node, nodes.Call):
+        return isinstance(node.node, nodes.Getattr) and node.node.attr in _MAKING_LISTS
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.arg, nodes.Slice)
+    return isinstance(node, nodes.List | nodes.Const | nodes.Concat | nodes.Add | nodes.Mul)
 
 
 def _branches(
@@ -230,10 +248,10 @@ def _item(t: Translator, node: nodes.Getitem) -> Any_:
     return operators.index(value, t.value(node.arg), t.strict)
 
 
-def _filter(t: Translator, node: nodes.Filter) -> Any_:
+def _filter(t: Translator, node: nodes.Filter) -> Any_ | Mapped:
     if node.node is None or node.dyn_args is not None or node.dyn_kwargs is not None:
         refuse("arguments that are unpacked")
-    value, args = t.value(node.node), t.values(node.args)
+    value, args = t.subject(node.node), t.values(node.args)
     options = {str(each.key): t.value(each.value) for each in node.kwargs}
     t.check(*args, *options.values())
     return filters.call(node.name, t.context, value, args, options)
@@ -315,7 +333,7 @@ def _loop_method(t: Translator, loop: LoopFields, name: str, args: tuple[Any_, .
     return operators.index(Fixed(args), Value(index.expr % len(args), INT), t.strict)
 
 
-EXPRESSIONS: Mapping[type[nodes.Node], Callable[[Translator, Any], Any_]] = {
+EXPRESSIONS: Mapping[type[nodes.Node], Callable[[Translator, Any], Any_ | Mapped]] = {
     nodes.Name: _name,
     nodes.Const: _const,
     nodes.List: _list_literal,

@@ -20,18 +20,23 @@ from taskmix.compiler.values import (
     TEXT,
     UNDEFINED,
     Any_,
+    Clash,
+    Either,
     Fixed,
     FixedMapping,
     ListOf,
+    Mapped,
     StructOf,
     Type,
     Value,
     column,
     constant,
     constant_of,
+    element,
     in_rows,
     is_constant,
     list_of,
+    mapped,
     merge,
     refuse,
     spread,
@@ -81,21 +86,32 @@ class Context:
         """Return whether the value counts as true."""
         return rules.truth(value, self.strict)
 
-    def items(self, value: Any_) -> Value:
-        """Return what going over the value gives, as a list that is unknown where Jinja raises."""
+    def items(self, value: Any_, if_true: bool = False) -> Value:
+        """Return what going over the value gives, as a list that is unknown where Jinja raises.
+
+        With `if_true` Jinja asks first whether the value is true: of a None there is nothing then, and no error.
+        """
         found = rules.items_of(value)
+        empty = _nothing_in(found, undefined=not self.strict, none=if_true)
         if found.type == NOTHING:
-            if found.undefined is True and not self.strict:
+            if empty and (found.none is True or found.undefined is True):
                 return column(Fixed(()))
             return Value(pl.lit(None, dtype=pl.List(pl.Null)), list_of(NOTHING), unknown=True)
-        if found.undefined is not False and not self.strict:
-            empty = column(Fixed(())).expr.cast(found.type.dtype)
-            expr = pl.when(found.is_undefined()).then(empty).otherwise(found.expr)
-            return Value(expr, found.type, unknown=found.unknown or found.none is not False)
-        return found.known
+        if not empty:
+            return found.known
+        none = column(Fixed(())).expr.cast(found.type.dtype)
+        settled = (found.none is False or if_true) and (found.undefined is False or not self.strict)
+        expr = pl.when(pl.any_horizontal(empty)).then(none).otherwise(found.expr)
+        return Value(expr, found.type, unknown=found.unknown or not settled)
 
 
-Rule = Callable[..., Any_]
+Rule = Callable[..., Any_ | Mapped]
+
+
+def _nothing_in(found: Value, undefined: bool, none: bool) -> list[pl.Expr]:
+    """Return conditions of the rows in which there is nothing to go over."""
+    flags = [(found.is_undefined(), found.undefined, undefined), (found.is_none(), found.none, none)]
+    return [rows for rows, flag, wanted in flags if wanted and flag is not False]
 
 
 def _item(kind: Type) -> ListOf:
@@ -152,20 +168,27 @@ def _not_counted(c: Context, value: Any_) -> Value:
 
 
 def replaced(c: Context, text: Value, old: Value, new: Value) -> Value:
-    """Return text with every occurrence of another replaced; unknown where that is empty or makes too much."""
-    if is_constant(old) and is_constant(new):
-        if old.constant == "":
-            refuse("replacing the empty text")
+    """Return text with every occurrence of another replaced; unknown where that makes too much."""
+    if is_constant(old) and is_constant(new) and old.constant != "":
         growth = -(-len(str(new.constant).encode()) // len(str(old.constant).encode()))
         if growth > 1:
             c.reserve(text.expr.str.len_bytes().cast(pl.Float64) * growth)
         return text_of(text.expr.str.replace_all(old.expr, new.expr, literal=True), text)
     # a pattern that is a column goes by `split`, which takes one
-    size = text.expr.str.len_bytes().cast(pl.Int64) * new.expr.str.len_bytes()
-    fits = (old.expr != "") & (size < _MOST_BYTES)
+    size = (text.expr.str.len_bytes().cast(pl.Int64) + 1) * new.expr.str.len_bytes()
+    fits = size < _MOST_BYTES
     c.reserve(pl.when(fits).then(size))
     pieces = pl.when(fits).then(text.expr.str.split(pl.when(old.expr != "").then(old.expr)))
-    return Value(pieces.list.join(new.expr, ignore_nulls=False), TEXT, unknown=True)
+    joined = pieces.list.join(new.expr, ignore_nulls=False)
+    # split into characters only where that is asked for
+    spread_out = _spread(pl.when(fits & (old.expr == "")).then(text.expr), new.expr)
+    return Value(pl.when(old.expr == "").then(spread_out).otherwise(joined), TEXT, unknown=True)
+
+
+def _spread(text: pl.Expr, between: pl.Expr) -> pl.Expr:
+    """Return a text with another before, between and after all its characters."""
+    inside = text.str.split("").list.join(between, ignore_nulls=False)
+    return pl.when(text == "").then(between).otherwise(pl.concat_str(between, inside, between))
 
 
 def string(c: Context, value: Any_) -> Any_:
@@ -341,21 +364,22 @@ def _rounded(number: pl.Expr, digits: int) -> pl.Expr:
     small = (number.abs() < 1e15 / power) & number.is_finite()
     # the sign of a zero
     signed = pl.when((whole == 0) & (number < 0)).then(pl.lit(-0.0)).otherwise(whole / divisor)
-    return pl.when(small).then(signed)
+    # a float of this size has no decimals, NaN and infinity have none either
+    return pl.when(small).then(signed).when((number.abs() >= 2.0**52) | ~number.is_finite()).then(number)
 
 
 # -- lists
 
 
-def join(c: Context, value: Any_, d: Any_ = _EMPTY, attribute: Any_ = _NONE) -> Any_:
+def join(c: Context, value: Any_ | Mapped, d: Any_ = _EMPTY, attribute: Any_ = _NONE) -> Any_:
     """Return the items' texts with another between them."""
     name = constant_of(attribute, "an attribute")
     if isinstance(value, Fixed) and name is None:
         return _join_fixed(c, value, c.text(d))
-    items = c.items(value)
-    if name is not None:
-        items = by_attribute(c, items, name)
-    return joined(c, items, c.text(d))
+    items = value if name is None else by_attribute(c.items(plain(value)), name)
+    if isinstance(items, Mapped):
+        items = items.then(c.text)
+    return joined(c, c.items(plain(items)), c.text(d))
 
 
 def joined(c: Context, items: Value, between: Value) -> Value:
@@ -405,8 +429,10 @@ def _end(c: Context, value: Any_, at: int) -> Any_:
     return operators.index(replace(items, lazy=False), constant(at), c.strict)
 
 
-def list_(c: Context, value: Any_) -> Any_:
+def list_(c: Context, value: Any_ | Mapped) -> Any_ | Mapped:
     """Return the items as a list."""
+    if isinstance(value, Mapped):
+        return replace(value, lazy=False)
     if isinstance(value, Fixed):
         return Fixed(value.items)
     return replace(c.items(value), lazy=False)
@@ -511,15 +537,17 @@ def most_frequent(c: Context, values: Any_) -> Any_:
     return Value(pl.when(without).then(found), items.type, unknown=True)
 
 
-def choice(c: Context, values: Any_, place: Any_) -> Any_:
+def choice(c: Context, values: Any_ | Mapped, place: Any_) -> Any_:
     """Pick an item by the row's draw and the filter's place."""
-    items = replace(c.items(values), lazy=False)
+    items = values.items if isinstance(values, Mapped) else c.items(values)
     key = constant_of(place, "a place")
     assert isinstance(key, int), key
     draw = hashing.draws(key, c.draw())
     found = in_rows(items.expr, draw)
     size = found.list.len().cast(pl.UInt64)
     at = (draw % pl.when(size > 0).then(size)).cast(pl.Int64)
+    if isinstance(values, Mapped):
+        return _picked(values, at)
     kind = _item(items.type)
     item = found.list.get(at, null_on_oob=True)
     if not kind.nullable:
@@ -527,63 +555,62 @@ def choice(c: Context, values: Any_, place: Any_) -> Any_:
     return Value(item, kind.item, none=item.is_null() & (size > 0).fill_null(False), unknown=True)
 
 
+def _picked(values: Mapped, at: pl.Expr) -> Value:
+    """Return the result at a position of each row, null for none."""
+    item = values.rule(element(values.items))
+
+    def pick(part: pl.Expr) -> pl.Expr:
+        return in_rows(values.items.expr.list.eval(part), at).list.get(at, null_on_oob=True)
+
+    none = pick(item.is_none()).fill_null(False) if item.none is not False else False
+    undefined = pick(item.is_undefined()).fill_null(False)
+    return Value(pick(item.expr), item.type, none, undefined, unknown=True)
+
+
 def _no_attribute(attribute: Any_) -> None:
     if constant_of(attribute, "an attribute") is not None:
         refuse("an `attribute`")
 
 
-def by_attribute(c: Context, items: Value, name: object) -> Value:
+def by_attribute(items: Value, name: object, lazy: bool = False) -> Value | Mapped:
     """Return a field of every item of a list."""
     kind = _item(items.type)
     if not isinstance(name, str) or "." in name or name.isdigit():
         refuse("such an attribute")
-    if not isinstance(kind.item, StructOf) or (field := kind.item.field(name)) is None:
+    if not isinstance(kind.item, StructOf) or kind.item.field(name) is None:
         refuse(f"the attribute `{name}` of a list of {kind.item}")
-    found = items.expr.list.eval(pl.element().struct.field(name))
-    if not kind.nullable:
-        return Value(found, list_of(field, nullable=kind.item.nullable), unknown=items.may_be_null)
-    # of an item that is None the attribute is undefined, which no list holds here
-    whole = ~items.expr.list.eval(pl.element().is_null()).list.any()
-    return Value(pl.when(whole).then(found), list_of(field, nullable=kind.item.nullable), unknown=True)
+    return mapped(items, lambda item: operators.field(item, name), lazy)
 
 
-def map_(c: Context, value: Any_, *args: Any_, **options: Any_) -> Any_:
+def map_(c: Context, value: Any_ | Mapped, *args: Any_, **options: Any_) -> Any_ | Mapped:
     """Apply a filter to every item, or take an attribute of each."""
-    items = c.items(value)
     if "attribute" in options and not args:
         if len(options) > 1:
             refuse("`map` with a default")
-        return replace(by_attribute(c, items, constant_of(options["attribute"], "an attribute")), lazy=True)
+        items = c.items(plain(value), if_true=True)
+        return by_attribute(items, constant_of(options["attribute"], "an attribute"), lazy=True)
     if not args:
         return FAILS
+    rule = _of_each(c, *args, **options)
+    if isinstance(value, Mapped):
+        return replace(value, lazy=True).then(rule)
+    return mapped(c.items(value, if_true=True), rule, lazy=True)
+
+
+def _of_each(c: Context, *args: Any_, **options: Any_) -> Callable[[Value], Value]:
+    """Return what `map` does to an item: a filter by its name, with constant arguments."""
     name = constant_of(args[0], "the name of a filter")
     if not isinstance(name, str) or name not in _MAPPABLE:
         refuse(f"`map` of the filter {name}")
     for each in (*args[1:], *options.values()):
         constant_of(each, "an argument of `map`")
-    kind = _item(items.type)
-    item = Value(pl.element(), kind.item, none=kind.nullable)
     inside = replace(c, reserve=lambda size: refuse("such a replacement in `map`"))
-    mapped = column(call(name, inside, item, args[1:], options))
-    if mapped.undefined is not False or mapped.lazy:
-        refuse(f"`map` of the filter {name}, which may give nothing")
-    made = Value(
-        items.expr.list.eval(mapped.expr), list_of(mapped.type, mapped.none is not False), unknown=True, lazy=True
-    )
-    return _all_known(items, mapped, made)
+    return lambda item: column(call(name, inside, item, args[1:], options))
 
 
 def all_texts(items: Value) -> Value:
     """Return a list of texts, unknown where one of them is None."""
     return _comparable(items, "join") if _item(items.type).nullable else items
-
-
-def _all_known(items: Value, item: Value, made: Value) -> Value:
-    """Return a list, unknown where an item is."""
-    if not item.unknown:
-        return replace(made, unknown=items.may_be_null)
-    clean = ~items.expr.list.eval(item.is_unknown()).list.any()
-    return when_known(clean, made)
 
 
 def _select(keep: bool, by_attribute_: bool) -> Rule:
@@ -593,7 +620,7 @@ def _select(keep: bool, by_attribute_: bool) -> Rule:
         if by_attribute_ and not args:
             return FAILS
         field = constant_of(args[0], "an attribute") if by_attribute_ else None
-        items, rest = c.items(value), args[1:] if by_attribute_ else args
+        items, rest = c.items(value, if_true=True), args[1:] if by_attribute_ else args
         name = str(constant_of(rest[0], "the name of a test")) if rest else None
 
         def holds(item: Value, *others: Value) -> Value:
@@ -669,13 +696,29 @@ FILTERS: Mapping[str, Rule] = {
 _MAPPABLE = frozenset("abs capitalize float int length count lower replace round string title trim upper".split())
 
 
-def call(name: str, c: Context, value: Any_, args: tuple[Any_, ...], options: Mapping[str, Any_]) -> Any_:
+_OVER_MAPPED = frozenset(("choice", "join", "list", "map"))
+"""Filters that go over items of which some are undefined."""
+
+
+def call(
+    name: str, c: Context, value: Any_ | Mapped, args: tuple[Any_, ...], options: Mapping[str, Any_]
+) -> Any_ | Mapped:
     """Return what a filter makes of a value. Raises RefusedError for one that does not compile."""
     if name not in FILTERS:
         refuse(f"the filter `{name}`")
     rule = FILTERS[name]
     check_arguments(rule, f"the filter `{name}`", c, value, *args, **options)
-    return spread(lambda each: rule(c, each, *args, **options), value)
+    if isinstance(value, Mapped) and name in _OVER_MAPPED:
+        return rule(c, value, *args, **options)
+    subject = plain(value)
+    if isinstance(subject, Either | Clash):
+        return spread(lambda each: plain(rule(c, each, *args, **options)), subject)
+    return rule(c, subject, *args, **options)
+
+
+def plain(value: Any_ | Mapped) -> Any_:
+    """Return a value that is no `Mapped`."""
+    return column(value) if isinstance(value, Mapped) else value
 
 
 def check_arguments(rule: Callable[..., object], what: str, *args: object, **options: object) -> None:

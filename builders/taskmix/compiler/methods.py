@@ -213,6 +213,12 @@ TEXT_METHODS: Mapping[str, TextRule] = {
 }
 
 
+def _hits(c: Context, items: Value, wanted: Value) -> pl.Expr:
+    """Return which items of a list equal a value of the same type, None included; null where that is unknown."""
+    found = c.each(items, [wanted.known], lambda item, other: Value(item.expr.eq_missing(other.expr), BOOL))
+    return pl.when(wanted.expr.is_not_null() | wanted.is_none()).then(found.expr)
+
+
 def list_index(c: Context, items: Value, value: Any_) -> Any_:
     """Return the position of the first item that equals a value; unknown if none does."""
     assert isinstance(items.type, ListOf)
@@ -223,10 +229,9 @@ def list_index(c: Context, items: Value, value: Any_) -> Any_:
         at = items.expr.list.eval((pl.element() == wanted.expr).fill_null(False).arg_max()).list.first()
         held = items.expr.list.contains(wanted.expr)
         return Value(pl.when(held).then(at.cast(pl.Int64)), INT, unknown=True)
-    hits = c.each(items, [wanted.known], lambda item, other: Value((item.expr == other.expr).fill_null(False), BOOL))
-    at = hits.expr.list.eval(pl.element().arg_max()).list.first().cast(pl.Int64)
-    held = hits.expr.list.any() & wanted.expr.is_not_null()
-    return Value(pl.when(held).then(at), INT, unknown=True)
+    hits = _hits(c, items, wanted)
+    at = hits.list.eval(pl.element().arg_max()).list.first().cast(pl.Int64)
+    return Value(pl.when(hits.list.any()).then(at), INT, unknown=True)
 
 
 def list_count(c: Context, items: Value, value: Any_) -> Any_:
@@ -237,9 +242,7 @@ def list_count(c: Context, items: Value, value: Any_) -> Any_:
         refuse("`count` of a value of another type")
     if is_constant(wanted):
         return Value(items.expr.list.count_matches(wanted.expr).cast(pl.Int64), INT, unknown=True)
-    hits = c.each(items, [wanted.known], lambda item, other: Value((item.expr == other.expr).fill_null(False), BOOL))
-    counted = hits.expr.list.eval(pl.element().cast(pl.Int64)).list.sum()
-    return Value(pl.when(wanted.expr.is_not_null()).then(counted), INT, unknown=True)
+    return Value(_hits(c, items, wanted).list.eval(pl.element().cast(pl.Int64)).list.sum(), INT, unknown=True)
 
 
 def copy(c: Context, items: Value) -> Any_:

@@ -298,15 +298,19 @@ def _items(value: Any_) -> Value:
         return column(Fixed(tuple(_constant_text(key) for key in value.items)))
     found = column(value)
     if found.type == TEXT:
-        return Value(found.expr.str.split(""), _TEXTS, unknown=found.may_be_null)
+        return _going_over(found, found.expr.str.split(""), _TEXTS)
     if isinstance(found.type, StructOf):
         keys = column(Fixed(tuple(_constant_text(name) for name, _ in found.type.fields)))
-        return Value(pl.when(found.expr.is_not_null()).then(keys.expr), keys.type, unknown=found.may_be_null)
+        return _going_over(found, pl.when(found.expr.is_not_null()).then(keys.expr), keys.type)
     if found.type == RANGE:
         return replace(found, type=list_of(INT))
     if isinstance(found.type, ListOf) or found.type == NOTHING:
         return found
     return refuse(f"going over a value of type {found.type}")
+
+
+def _going_over(value: Value, items: pl.Expr, kind: Type) -> Value:
+    return Value(items, kind, value.none, value.undefined, value.unknown)
 
 
 def _constant_text(name: str | int) -> Value:

@@ -8,7 +8,7 @@ import polars as pl
 from jinja2 import nodes
 
 from taskmix.compiler import operators, rules
-from taskmix.compiler.expressions import data_of, no_alias
+from taskmix.compiler.expressions import data_of, is_new, no_alias
 from taskmix.compiler.scopes import Loop
 from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep
 from taskmix.compiler.values import (
@@ -64,13 +64,16 @@ def _set(t: Translator, node: nodes.Assign) -> None:
             return
     no_alias(t, node.node)
     value = t.value(node.node)
-    _assign(t, node.target, value)
+    _assign(t, node.target, value, is_new(node.node))
 
 
-def _assign(t: Translator, target: nodes.Node, value: Any_) -> None:
+def _assign(t: Translator, target: nodes.Node, value: Any_, new: bool = False) -> None:
+    """Set names. `new`: whether the value is surely no part of another."""
     if isinstance(target, nodes.Name):
         if target.name in t.mutated and not isinstance(value, Fixed) and not isinstance(value, Value):
             refuse(f"`{target.name}`, which is changed, as another value than a list")
+        if target.name in t.mutated and not new:
+            refuse(f"`{target.name}`, which is changed, as another name for a value")
         if isinstance(t.names.get(target.name, Bound(NONE, t.scope)).value, Appending):
             refuse(f"`{target.name}` as a new list in a loop, beside the one outside")
         t.bind(target.name, value)
@@ -106,7 +109,7 @@ def _set_block(t: Translator, node: nodes.AssignBlock) -> None:
     text: Any_ = inner.text()
     if node.filter is not None:
         refuse("a filter of a `set` block")
-    _assign(t, node.target, text)
+    _assign(t, node.target, text, new=True)
 
 
 def _keep_lists(t: Translator, inner: Translator) -> None:

@@ -7,10 +7,10 @@ import polars as pl
 from jinja2 import nodes
 
 from taskmix.compiler import methods, rules
-from taskmix.compiler.expressions import EXPRESSIONS
+from taskmix.compiler.expressions import EXPRESSIONS, data_of
 from taskmix.compiler.scopes import Scope, TooLargeError
 from taskmix.compiler.statements import STATEMENTS
-from taskmix.compiler.translator import Facts, RefusedAtError, Rules, Translator
+from taskmix.compiler.translator import Bound, Facts, RefusedAtError, Rules, Translator
 from taskmix.compiler.values import (
     BOOL,
     FLOAT,
@@ -20,6 +20,8 @@ from taskmix.compiler.values import (
     Fixed,
     ListOf,
     RefusedError,
+    StructOf,
+    Type,
     Value,
     column,
     constant,
@@ -231,6 +233,8 @@ class _Compiler:
 
     def _translator(self, root: Scope) -> Translator:
         trees = [self._part(name).tree for name in _PARTS]
+        if isinstance(self.template.choices, SplitText):
+            trees.append(self.template.choices.part.tree)
         return Translator(
             self.schema, self.facts, self.template.instruction.strict, root, root, _mutated(trees), _RULES
         )
@@ -268,17 +272,17 @@ class _Compiler:
         words_apart = self._words(choices, base)
         if words_apart is not None:
             return words_apart
-        text = self._text(choices.part, base, None)
+        guarded = base.fork()
+        for name in choices.names & self.schema.keys():
+            value = _guarded(data_of(base.load(name)), choices.separator, choices.stand_in)
+            guarded.names[name] = Bound(base.scope.store(value), base.scope)
+        text = self._text(choices.part, guarded, None)
         if isinstance(text.constant, str):
-            return constant([word.strip() for word in text.constant.split(choices.separator)])
+            return constant([choices.plain(word.strip()) for word in text.constant.split(choices.separator)])
         words = column(methods.split(base.context, text, constant(choices.separator)))
-        stripped = words.expr.list.eval(pl.element().str.strip_chars(rules.WHITESPACE))
-        # where the data holds a separator too, Jinja's renderer keeps the two apart
-        columns = ((pl.col(name), self.schema[name]) for name in choices.names if name in self.schema)
-        held = [found for each in columns if (found := _holds(*each, choices.separator)) is not None]
-        if not held:
-            return Value(stripped, words.type, unknown=words.unknown)
-        return Value(pl.when(~pl.any_horizontal(held)).then(stripped), words.type, unknown=True)
+        stripped = pl.element().str.strip_chars(rules.WHITESPACE)
+        back = stripped.str.replace_many(list(choices.stand_in), list(choices.separator))
+        return replace(words, expr=words.expr.list.eval(back))
 
     def _words(self, choices: SplitText, base: Translator) -> Any_ | None:
         """Return the words of a text that only prints columns between its marks: cut where it is written."""
@@ -288,6 +292,8 @@ class _Compiler:
             for piece in (node.nodes if isinstance(node, nodes.Output) else [node])
         ]
         if not all(isinstance(piece, nodes.TemplateData | nodes.Name) for piece in pieces):
+            return None
+        if not set(choices.part.source).isdisjoint(choices.stand_in):
             return None
         words, doubts = [base.fork()], []
         words[0].pieces = []
@@ -299,15 +305,15 @@ class _Compiler:
                     words.append(base.fork())
                     words[-1].pieces.append(each)
                 continue
-            value = rules.text(base.value(piece), base.strict)
+            value = column(base.scope.store(rules.text(base.value(piece), base.strict)))
             words[-1].pieces.append(value)
-            # what begins or ends with a part of the mark could make another one with what stands beside it
-            doubts += [value.expr.str.contains(pattern) for pattern in _edges(choices.separator)]
+            doubts.append(_doubt(base.scope, value.expr, choices))
         texts = [word.text() for word in words]
         whole = tuple(_stripped(text) for text in texts)
         if not doubts:
             return Fixed(whole)
-        base.pieces.append(Value(pl.when(~pl.any_horizontal(doubts)).then(pl.lit("")), TEXT, unknown=True))
+        sure = Value(pl.when(~pl.any_horizontal(doubts)).then(pl.lit("")), TEXT, unknown=True)
+        base.pieces.append(column(base.scope.store(sure)))
         return Fixed(whole)
 
     def _after_setup(self, base: Translator) -> Translator:
@@ -369,19 +375,32 @@ class _Compiler:
         return start.each_in_scope(items, rule)
 
 
-def _holds(expr: pl.Expr, dtype: pl.DataType, text: str) -> pl.Expr | None:
-    """Return whether a text is in any of the texts of a column; None where the column has none."""
-    if dtype == pl.String:
-        return expr.str.contains(text, literal=True).fill_null(False)
-    if isinstance(dtype, pl.List):
-        assert isinstance(dtype.inner, pl.DataType), dtype
-        inside = _holds(pl.element(), dtype.inner, text)
-        return None if inside is None else expr.list.eval(inside).list.any().fill_null(False)
-    if isinstance(dtype, pl.Struct):
-        fields = ((expr.struct.field(each.name), each.dtype) for each in dtype.fields)
-        held = [found for field, kind in fields if (found := _holds(field, kind, text)) is not None]  # type: ignore[arg-type]
-        return pl.any_horizontal(held) if held else None
-    return None
+def _guarded(value: Any_, mark: str, stand_in: str) -> Any_:
+    """Return a column's value with a stand-in for a mark in all its texts."""
+    if isinstance(value, Fixed):
+        return Fixed(tuple(_guarded(each, mark, stand_in) for each in value.items))
+    found = column(value)
+    if isinstance(found.constant, str):
+        return constant(found.constant.replace(mark, stand_in))
+    return replace(found, expr=_replaced(found.expr, found.type, mark, stand_in))
+
+
+def _replaced(expr: pl.Expr, kind: Type, mark: str, stand_in: str) -> pl.Expr:
+    if kind == TEXT:
+        return expr.str.replace_all(mark, stand_in, literal=True)
+    if not _has_text(kind):
+        return expr
+    if isinstance(kind, ListOf):
+        return expr.list.eval(_replaced(pl.element(), kind.item, mark, stand_in))
+    assert isinstance(kind, StructOf), kind
+    fields = (_replaced(expr.struct.field(name), each, mark, stand_in).alias(name) for name, each in kind.fields)
+    return pl.when(expr.is_not_null()).then(pl.struct(*fields))
+
+
+def _has_text(kind: Type) -> bool:
+    if isinstance(kind, ListOf):
+        return _has_text(kind.item)
+    return any(_has_text(each) for _, each in kind.fields) if isinstance(kind, StructOf) else kind == TEXT
 
 
 def _stripped(text: Value) -> Value:
@@ -391,10 +410,22 @@ def _stripped(text: Value) -> Value:
     return Value(text.expr.str.strip_chars(rules.WHITESPACE), TEXT, unknown=text.unknown)
 
 
-def _edges(mark: str) -> tuple[str, str]:
-    """Return patterns of text that begins or ends with a character of a mark."""
-    chars = "".join(f"\\x{{{ord(char):x}}}" for char in dict.fromkeys(mark))
-    return f"^[{chars}]", f"[{chars}]$"
+def _doubt(scope: Scope, text: pl.Expr, choices: SplitText) -> pl.Expr:
+    """Return whether a text might not stand in its word as it is.
+
+    Where it holds a stand-in, or begins or ends with part of a mark, which could make one with what stands beside it.
+    """
+    mark, stand_in = _any_of(choices.separator), _any_of(choices.stand_in)
+    edges = f"^{mark}|{mark}$"
+    likely = pl.col(scope.keep(text.str.contains(f"{edges}|{stand_in}")))
+    # whole marks are looked for in these few texts only
+    hidden = pl.when(likely).then(text).str.replace_all(choices.separator, choices.stand_in, literal=True)
+    sure = text.str.contains(stand_in) | hidden.str.contains(edges)
+    return pl.when(likely).then(sure).otherwise(likely)
+
+
+def _any_of(chars: str) -> str:
+    return "[" + "".join(f"\\x{{{ord(char):x}}}" for char in dict.fromkeys(chars)) + "]"
 
 
 def _plain(value: object) -> Any_:

@@ -22,6 +22,7 @@ from taskmix.compiler.values import (
     Clash,
     Fixed,
     ListOf,
+    Mapped,
     RefusedError,
     Value,
     column,
@@ -88,7 +89,7 @@ class Facts:
 class Rules:
     """What each node of the tree becomes; a node that is not here is refused."""
 
-    expressions: "Mapping[type[nodes.Node], Callable[[Translator, Any], Any_]]"
+    expressions: "Mapping[type[nodes.Node], Callable[[Translator, Any], Any_ | Mapped]]"
     statements: "Mapping[type[nodes.Node], Callable[[Translator, Any], None]]"
 
 
@@ -175,6 +176,11 @@ class Translator:
 
     def value(self, node: nodes.Node) -> Any_:
         """Return what an expression is worth."""
+        found = self.subject(node)
+        return column(found) if isinstance(found, Mapped) else found
+
+    def subject(self, node: nodes.Node) -> Any_ | Mapped:
+        """Return what an expression is worth to a filter."""
         rule = self.rules.expressions.get(type(node))
         try:
             if rule is None:
@@ -184,7 +190,11 @@ class Translator:
             raise
         except RefusedError as refused:
             raise RefusedAtError(str(refused), node.lineno or 1) from None
-        return self.scope.store(found) if is_deep(node) else found
+        if not is_deep(node):
+            return found
+        if isinstance(found, Mapped):
+            return replace(found, items=column(self.scope.store(found.items)))
+        return self.scope.store(found)
 
     def values(self, found: Sequence[nodes.Node]) -> tuple[Any_, ...]:
         """Return what several expressions are worth."""

@@ -223,6 +223,24 @@ def _bounded(items: "Iterable[Any_]") -> int:
 
 Any_ = Value | Fixed | FixedMapping | Either | Clash
 
+
+@dataclass(frozen=True)
+class Mapped:
+    """What a rule makes of every item of a list, some of it undefined, which no list that Polars holds can say.
+
+    It goes from filter to filter and nowhere else: `column` makes it a list that is unknown where an item is undefined.
+    The rule names nothing of the row but the item that it is given.
+    """
+
+    items: Value
+    rule: Callable[[Value], Value]
+    lazy: bool = False
+
+    def then(self, rule: Callable[[Value], Any_]) -> "Any_ | Mapped":
+        """Return what another rule makes of each of the results."""
+        return mapped(self.items, lambda item: column(rule(self.rule(item))), self.lazy)
+
+
 NONE = Value(pl.lit(None), NOTHING, none=True, constant=None)
 UNDEFINED = Value(pl.lit(None), NOTHING, undefined=True)
 SOFT = Value(pl.lit(None), NOTHING, undefined=True, soft=True)
@@ -339,17 +357,41 @@ def unify(a: Type, b: Type) -> Type | None:
     return None
 
 
-def column(value: Any_) -> Value:
+def mapped(items: Value, rule: Callable[[Value], Value], lazy: bool = False) -> Value | Mapped:
+    """Return what a rule, which names nothing else of the row, makes of every item of a list."""
+    made = Mapped(items, rule, lazy)
+    return made if rule(element(items)).undefined is not False else column(made)
+
+
+def element(items: Value) -> Value:
+    """Return any item of a list, in an expression for `list.eval`."""
+    assert isinstance(items.type, ListOf), items
+    return Value(pl.element(), items.type.item, none=items.type.nullable)
+
+
+def column(value: Any_ | Mapped) -> Value:
     """Return the value as one expression. Raises RefusedError if its items or branches have no type in common."""
     if isinstance(value, Value):
         return value
     if isinstance(value, Fixed):
         return _list(value)
+    if isinstance(value, Mapped):
+        return _items_of(value)
     if isinstance(value, Clash):
         refuse(value.reason)
     if isinstance(value, Either):
         refuse("a value of more than one type")
     return refuse("a mapping written in the template, used as a whole")
+
+
+def _items_of(value: Mapped) -> Value:
+    item = value.rule(element(value.items))
+    kind = list_of(item.type, nullable=item.none is not False)
+    made = Value(value.items.expr.list.eval(item.expr), kind, unknown=value.items.may_be_null, lazy=value.lazy)
+    bad = ([item.is_undefined()] if item.undefined is not False else []) + ([item.is_unknown()] if item.unknown else [])
+    if not bad:
+        return made
+    return when_known(~value.items.expr.list.eval(pl.any_horizontal(bad)).list.any(), made)
 
 
 def _list(value: Fixed) -> Value:

@@ -196,14 +196,22 @@ class SplitText:
         """Return the names that the text uses."""
         return self.part.names
 
-    def value(self, row: Row) -> list[str]:
+    def value(self, row: Row, draw: int) -> list[str]:
         """Return the words for one row. Raises TemplateError without the row's name."""
-        # one for one, so that what counts or cuts characters does the same
-        stand_in = "".join(chr(_NO_CHARACTER + index) for index in range(len(self.separator)))
-        guarded = {name: _replaced(row[name], self.separator, stand_in) for name in self.names if name in row}
-        words = self.part.render(guarded).split(self.separator)
-        back = str.maketrans(stand_in, self.separator)
-        return [word.strip().translate(back) for word in words]
+        guarded = {name: _replaced(row[name], self.separator, self.stand_in) for name in self.names if name in row}
+        return [self.plain(word.strip()) for word in self.part.render(guarded, draw).split(self.separator)]
+
+    @property
+    def stand_in(self) -> str:
+        """Return what a separator in the data is while the text is cut.
+
+        It has a character for each of the separator's, so that what counts or cuts characters does the same.
+        """
+        return "".join(chr(_NO_CHARACTER + index) for index in range(len(self.separator)))
+
+    def plain(self, word: str) -> str:
+        """Return a word with the separator for its stand-in, or for what a template left of that."""
+        return word.translate(str.maketrans(self.stand_in, self.separator))
 
     def compiled_at(self, line: int) -> str:
         """Return ``file:line`` of a line of the Python that Jinja made of the text."""

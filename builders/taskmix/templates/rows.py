@@ -59,7 +59,7 @@ class RowRenderer:
         Raises:
             TemplateError: a part fails on the row, or prints nothing where that is no reason to drop the row.
         """
-        row = {**row, **_choices(self.template, row)}
+        row = {**row, **_choices(self.template, row, draw)}
         variables = known(row, draw, self.template.output.strict)
         parts = (self.template.instruction, self.template.input, self.template.output)
         texts = tuple(self._text(part, variables) for part in parts)
@@ -118,14 +118,15 @@ class RowRenderer:
             yield output
 
 
-def _choices(template: RowTemplate, row: Row) -> Mapping[str, object]:
+def _choices(template: RowTemplate, row: Row, draw: int) -> Mapping[str, object]:
     """Return the template's own choices, if it has any."""
-    if template.choices is None:
+    choices = template.choices
+    if choices is None:
         return {}
-    if isinstance(template.choices, tuple):
-        return {"choices": list(template.choices)}
-    found = template.choices.value(row)
+    if isinstance(choices, tuple):
+        return {"choices": list(choices)}
+    found = choices.value(row, draw) if isinstance(choices, SplitText) else choices.value(row)
     if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
-        part = template.choices.part
+        part = choices.part
         raise TemplateError(f"choices are {quoted(found)}, not a list of texts", where=f"{part.file}:{part.line}")
     return {"choices": list(found)}
