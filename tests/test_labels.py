@@ -184,3 +184,13 @@ def test_indices_of_a_slice_are_those_of_its_own_rows() -> None:
 
     assert LABELS.indices(whole.slice(1, 4)).to_list() == [[1, 2], [], None, [2]]
     assert LABELS.indices(whole.filter(pl.Series([False, True, False, False, False, True]))).to_list() == [[1, 2], [1]]
+
+
+def test_ids_that_are_indices_already_are_checked_as_others_are() -> None:
+    series = pl.Series("label", [0, 1, 2, -1, None, 3], dtype=pl.Int32)
+    whole = Labels(("a", "b", "c"), {"0": 0, "1": 1, "2": 2})
+    assert whole.indices(series).to_list() == [0, 1, 2, None, None, None]
+    with_a_gap = Labels(("a", "b", "c"), {"0": 0, "2": 2})
+    assert with_a_gap.indices(series).to_list() == [0, None, 2, None, None, None]
+    lists = pl.Series("label", [[0, 2], [], None, [1, 7]])
+    assert whole.indices(lists).to_list() == [[0, 2], [], None, [1, None]]

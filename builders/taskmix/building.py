@@ -25,6 +25,9 @@ from taskmix.output.shuffle import MEMORY, Shuffle
 from taskmix.templates.rowwise import Workers
 from taskmix.threads import in_order
 
+_HELD = 4
+"""The part of the memory, one of so many, in which rows of the sources are kept until they are rendered."""
+
 
 @dataclass(frozen=True)
 class PartSummary:
@@ -123,7 +126,16 @@ def _build(
     workers: Workers,
     report: Reporters,
 ) -> Built:
-    plan = make_plan(catalog, mixture, workers=workers, mirror=mirror, seed=seed, limit=limit, progress=report.read)
+    plan = make_plan(
+        catalog,
+        mixture,
+        workers=workers,
+        mirror=mirror,
+        seed=seed,
+        limit=limit,
+        memory=memory // _HELD,
+        progress=report.read,
+    )
     report.start(sum(len(part.rows) for part in plan.parts))
     with replacing(out) as folder:
         summaries: list[PartSummary] = []

@@ -11,12 +11,12 @@ def canonical(frame: pl.DataFrame, view: View, names: Collection[str]) -> pl.Dat
     """Check texts and turn labels into indices."""
     assert view.labels is not None, view
     pair = text(view, frame, "text_pair") if "text_pair" in view.columns else pl.lit(None, pl.String)
-    return frame.with_columns(
+    checked = frame.with_columns(
         text(view, frame, "text").alias("text"),
         pair.alias("text_pair"),
         resolve_labels(view, frame, "label").alias("label"),
-        constant(view.labels.words).alias("choices"),
     )
+    return checked.with_columns(choices=constant(view.labels.words)) if "choices" in names else checked
 
 
 def fallback(view: View) -> str:

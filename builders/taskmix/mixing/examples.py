@@ -52,11 +52,7 @@ def jobs(
 
     `rows` has `source_row` (ascending) and `template` (index). Each job gives the examples of one template.
     """
-    names = frozenset().union(*(template.names for template in templates))
-    if evaluation:
-        names |= {"label", "choices", *(task.kind.answer or ())} & task.kind.names
-    if task.kind.name == "conversation":
-        names |= {"messages"}
+    names = names_read(task, templates, evaluation=evaluation)
     for frame in task.rows(split, rows[SOURCE_ROW], names):
         planned = rows[span(rows[SOURCE_ROW], frame[SOURCE_ROW][0], frame[SOURCE_ROW][-1] + 1)]
         if not templates:
@@ -67,6 +63,14 @@ def jobs(
             chosen = frame[position.filter(planned["template"] == index)]
             if len(chosen):
                 yield partial(_render, task, split, template, index, chosen, seed, evaluation=evaluation)
+
+
+def names_read(task: Task, templates: Sequence[Template], *, evaluation: bool) -> frozenset[str]:
+    """Return the variables that the templates of a task need, and in evaluation those of the alternatives."""
+    names = frozenset().union(*(template.names for template in templates))
+    if evaluation:
+        names |= {"label", "choices", *(task.kind.answer or ())} & task.kind.names
+    return names | ({"messages"} if task.kind.name == "conversation" else set())
 
 
 def examples(

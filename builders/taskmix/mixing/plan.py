@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from threading import Event, Lock
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import polars as pl
 
 from taskmix import hashing
@@ -18,13 +19,17 @@ from taskmix.catalog.models import LengthSpec, MixtureSpec
 from taskmix.catalog.selection import select
 from taskmix.errors import CatalogError, SourceError
 from taskmix.frames import SOURCE_ROW
-from taskmix.mixing.examples import Progress, examples, lengths, no_progress
+from taskmix.mixing.examples import Progress, examples, lengths, names_read, no_progress
 from taskmix.mixing.holdout import assign_roles
+from taskmix.tasks.held import Held
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 from taskmix.templates.rowwise import Workers
 from taskmix.threads import in_order
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 OutSplit = Literal["train", "validation", "heldout", "heldout_templates"]
 SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templates")
@@ -123,7 +128,7 @@ class _Reader:
     def _check(self, task: Task, split: Split) -> Usable:
         kept: list[pl.DataFrame] = []
         cut = where = 0
-        for batch, dropped in task.kept_batches(split, ()):
+        for batch, dropped in task.check(split, names_read(task, task.templates, evaluation=True)):
             if self._stopped.is_set():
                 break
             kept.append(batch.select(SOURCE_ROW))
@@ -222,18 +227,24 @@ class _Planner:
         groups = {
             style: [i for i, each in enumerate(templates) if each.style == style] for style in ("zero-shot", *shares)
         }
-        style_draw = hashing.draws(self._key(task, split, "style"), pl.col(SOURCE_ROW))
-        draw = hashing.draws(self._key(task, split, "template"), pl.col(SOURCE_ROW))
-        plain = groups["zero-shot"]
-        if not plain:
+        if not groups["zero-shot"]:
             raise _no_plain_template(task)
-        chosen, edge = _pick(draw, plain), sum(shares[style] for style in shares if groups[style])
-        for style, share in reversed(shares.items()):
-            if groups[style]:
-                below = style_draw < hashing.threshold(edge)
-                chosen = pl.when(below).then(_pick(draw, groups[style])).otherwise(chosen)
-                edge -= share
-        return pl.concat(piece.with_columns(template=chosen) for piece in rows.iter_slices(_DRAWN_AT_ONCE))
+        template_key, style_key = (np.uint64(self._key(task, split, each)) for each in ("template", "style"))
+
+        def drawn(numbers: "NDArray[np.uint64]") -> "NDArray[np.uint32]":
+            draw, style_draw = hashing.draw(template_key, numbers), hashing.draw(style_key, numbers)
+            chosen = _pick(draw, groups["zero-shot"])
+            edge = sum(shares[style] for style in shares if groups[style])
+            for style, share in reversed(shares.items()):
+                if groups[style]:
+                    chosen = np.where(style_draw < hashing.threshold(edge), _pick(draw, groups[style]), chosen)
+                    edge -= share
+            return chosen
+
+        pieces = rows.iter_slices(_DRAWN_AT_ONCE)
+        return pl.concat(
+            piece.with_columns(template=pl.Series(drawn(piece[SOURCE_ROW].to_numpy()))) for piece in pieces
+        )
 
     def _drop(
         self,
@@ -278,10 +289,10 @@ def _no_plain_template(task: Task) -> CatalogError:
     )
 
 
-def _pick(draw: pl.Expr, group: Sequence[int]) -> pl.Expr:
-    """Return the template index that a draw picks from a group."""
-    positions = pl.lit(pl.Series(group, dtype=pl.UInt32))
-    return positions.gather((draw % len(group)).cast(pl.UInt32))
+def _pick(draws: "NDArray[np.uint64]", group: Sequence[int]) -> "NDArray[np.uint32]":
+    """Return the template index that each draw picks from a group."""
+    picked: NDArray[np.uint32] = np.array(group, np.uint32)[draws % len(group)]
+    return picked
 
 
 def _fits(frame: pl.DataFrame, limits: LengthSpec) -> pl.Series:
@@ -298,6 +309,7 @@ def make_plan(
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
+    memory: int = 0,
     progress: Progress = no_progress,
 ) -> Plan:
     """Resolve a mixture against its sources: read every split that it uses once, and check every row.
@@ -309,6 +321,7 @@ def make_plan(
         mirror: a folder with copies of hub datasets.
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
+        memory: so many bytes of rows are kept for when they are rendered; the others are read again.
         progress: called with a task's name and a number of rows just read.
 
     Raises:
@@ -319,7 +332,8 @@ def make_plan(
         spec = spec.model_copy(update={"seed": seed})
     selection = select(catalog, name)
     roles = assign_roles(catalog, name, selection.tasks)
-    tasks = {each: open_task(catalog.tasks[each], mirror, workers) for each in (*roles.train, *roles.heldout)}
+    held, names = Held(memory), (*roles.train, *roles.heldout)
+    tasks = {each: open_task(catalog.tasks[each], mirror, workers, held) for each in names}
     _check_format(catalog, name, spec, tasks.values())
     wanted = [
         (task, split) for each, task in tasks.items() for split in splits_read(task, heldout=each in roles.heldout)

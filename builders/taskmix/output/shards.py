@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from taskmix import hashing
-from taskmix.frames import SOURCE_ROW
 from taskmix.output.content import REPEATED, block_hash, content_hash
 from taskmix.threads import in_order
 
@@ -104,7 +103,8 @@ def _writer(file: pa.NativeFile, first: pa.Table) -> pq.ParquetWriter:
         compression="zstd",
         compression_level=dict.fromkeys(paths, _LEVEL) | {"id": _ID_LEVEL},
         use_dictionary=[*_repeating(first), *(path for path in paths if path.endswith(_REPEATED_INSIDE))],
-        write_statistics=[SOURCE_ROW, *REPEATED],
+        # of shuffled rows they say nothing
+        write_statistics=False,
         # without Arrow's own schema readers find plain texts, not this program's dictionaries
         store_schema=False,
     )

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -67,7 +68,7 @@ class Shuffle:
     def _sorted(self) -> "_Sorted":
         rows = pl.concat(self._held, rechunk=True)
         self._held, self._bytes = [], 0
-        positions = rows[ORDER].arg_sort()
+        positions = pl.Series(np.argsort(rows[ORDER].to_numpy()), dtype=pl.get_index_type())
         if _tied(rows[ORDER][positions]):
             positions = rows.select(pl.arg_sort_by(ORDER, ORIGIN, SOURCE_ROW)).to_series()
         return _Sorted(rows, positions)

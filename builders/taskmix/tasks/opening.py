@@ -15,6 +15,7 @@ from taskmix.kinds import KINDS, Kind, View
 from taskmix.kinds.labels import Labels, make_labels
 from taskmix.sources.opening import Source, open_source
 from taskmix.tasks import columns
+from taskmix.tasks.held import Held
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, read_templates, template_file
 from taskmix.templates.parts import Expression, Part
@@ -22,14 +23,14 @@ from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
 
 
-def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task:
-    """Open a task's source and templates, and check what the catalog says of them.
+def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers, held: Held | None = None) -> Task:
+    """Open a task's source and templates, and check what the catalog says of them; `held` may keep what is read.
 
     Raises:
         CatalogError: a split, column, label or template is not what the source or kind has; both are shown.
         SourceError, TemplateError: a file cannot be read, or a template does not compile.
     """
-    bare = open_bare(entry, mirror, workers)
+    bare = open_bare(entry, mirror, workers, held)
     task = replace(bare, templates=read_templates(bare.template_path) if bare.template_path else ())
     _check_splits_agree(task)
     for template in task.templates:
@@ -37,7 +38,7 @@ def open_task(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
     return task
 
 
-def open_bare(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task:
+def open_bare(entry: CatalogTask, mirror: Path | None, workers: Workers, held: Held | None = None) -> Task:
     """Open a task's source and find its template file, which is not read. Raises as `open_task` does."""
     kind = KINDS[entry.spec.kind]
     source = open_source(entry, mirror)
@@ -59,6 +60,7 @@ def open_bare(entry: CatalogTask, mirror: Path | None, workers: Workers) -> Task
         templates=(),
         template_path=template_path(entry, kind, view),
         workers=workers,
+        held=held or Held(),
     )
 
 

@@ -18,6 +18,7 @@ from taskmix.kinds import Kind, View
 from taskmix.rendering import compiled_for
 from taskmix.sources.opening import Source
 from taskmix.tasks import columns
+from taskmix.tasks.held import Held
 from taskmix.templates.files import Template
 from taskmix.templates.parts import Expression
 from taskmix.templates.rowwise import Workers
@@ -48,7 +49,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Task:
-    """A task that can be read. `workers` run the expressions of its catalog entry."""
+    """A task that can be read. `workers` run the expressions of its catalog entry; `held` keeps what was read."""
 
     entry: CatalogTask
     kind: Kind
@@ -60,6 +61,7 @@ class Task:
     templates: tuple[Template, ...]
     template_path: Path | None
     workers: Workers = field(repr=False, compare=False)
+    held: Held = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -106,15 +108,29 @@ class Task:
             kept, dropped = self._keep(columns.apply(chosen, self.maps, self.name, self.workers), split)
             yield self._canonical(kept, split, names), dropped
 
+    def check(self, split: Split, names: Collection[str]) -> Iterator[tuple[pl.DataFrame, Dropped]]:
+        """Read a split and check every row; yield the numbers of those to use, and the count of those that are lost.
+
+        Where they fit into what is held, they need not be read again for `rows` with these names.
+        """
+        keeping = self.held.keeping((self.name, split), names)
+        for batch in self._batches(split, names):
+            kept, dropped = self._keep(columns.apply(batch, self.maps, self.name, self.workers), split)
+            keeping.add(kept, batch)
+            yield self._canonical(kept, split, ()), dropped
+        keeping.finish()
+
     def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield only the rows whose numbers are wanted (ascending), each once: `source_row` and the named variables.
 
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
-        for batch in self._batches(split, names):
+        held = self.held.frames((self.name, split), names)
+        for batch in self._batches(split, names) if held is None else held:
             chosen = _among(batch, wanted)
             if len(chosen):
-                yield self._canonical(columns.apply(chosen, self.maps, self.name, self.workers), split, names)
+                mapped = columns.apply(chosen, self.maps, self.name, self.workers) if held is None else chosen
+                yield self._canonical(mapped, split, names)
 
     def _batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
         """Yield batches with the source's columns that are needed."""
@@ -177,6 +193,8 @@ class Task:
 
 def _among(batch: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
     """Return the rows of a batch that are wanted (numbers of rows, ascending), each once."""
-    first = batch[SOURCE_ROW][0]
-    inside = wanted[span(wanted, first, first + len(batch))].unique(maintain_order=True)
-    return batch if len(inside) == len(batch) else batch[inside - first]
+    numbers = batch[SOURCE_ROW]
+    if not len(numbers):
+        return batch
+    inside = wanted[span(wanted, numbers[0], numbers[-1] + 1)].unique(maintain_order=True)
+    return batch if len(inside) == len(batch) else batch[numbers.search_sorted(inside)]
