@@ -18,6 +18,7 @@ from taskmix.cli.params import (
     remarks_to_stderr,
     seed_option,
 )
+from taskmix.cli.pushing import push
 
 SHELLS = ("bash", "zsh", "fish")
 KINDS = (
@@ -253,14 +254,22 @@ def add(
         click.echo(f"\nadded to {added.catalog}. Now: mix preview {added.name}{where}", err=True)
 
 
-@main.command(epilog="Example: mix verify mixtures/starter")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@json_option
-def verify(folder: Path, as_json: bool) -> None:
-    """Hash every file of the mixture in DIR again, and compare with its lock."""
-    from taskmix.output.lock import verify as run
+main.add_command(push)
 
-    lock = run(folder)
+
+@main.command(epilog="Example: mix verify mixtures/starter")
+@click.argument("folder", metavar="DIR|URL")
+@json_option
+def verify(folder: str, as_json: bool) -> None:
+    """Hash every file of the mixture in DIR again, and compare with its lock.
+
+    A mixture on the hub (hf://datasets/ORG/NAME, with @REVISION) or in a store (s3://…) is downloaded for it.
+    """
+    from taskmix.cli.progress import transfer
+    from taskmix.sharing.fetching import fetch
+
+    with transfer("received") as report:
+        lock = fetch(folder, report=report).lock
     files, rows = len(lock["outputs"]), sum(split["rows"] for split in lock["splits"].values())
     if as_json:
         click.echo(json.dumps({"ok": True, "files": files, "rows": rows}))
