@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from taskmix.errors import PushError, TaskmixError
@@ -33,6 +33,11 @@ class Patience:
 
     timeout: float = 60.0
     tries: int = 5
+
+    @property
+    def once(self) -> "Patience":
+        """Return the patience for what the client itself tries again: it does so five times, within half a minute."""
+        return replace(self, tries=1)
 
     def pauses(self) -> Iterator[float]:
         """Yield the seconds before each further try."""
@@ -94,8 +99,9 @@ def _origin(url: Any) -> tuple[str, str | None, int | None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep bars and the addresses in the client's log from the user; what it waits for is passed on."""
-    import huggingface_hub.utils as bars
+    import huggingface_hub.utils
 
+    bars: Any = huggingface_hub.utils
     log, relay = logging.getLogger("huggingface_hub"), _Relay()
     before = (log.handlers, log.propagate, log.level)
     shown = not bars.are_progress_bars_disabled()
@@ -163,9 +169,10 @@ def status_of(error: BaseException) -> int | None:
 
 def may_pass(error: BaseException) -> bool:
     """Return whether the same request may succeed later: no answer, a busy or broken hub, a page of something else."""
-    if isinstance(error, TaskmixError):
-        return False
     found = _cause(error)
+    # `OfflineModeIsEnabled` is what HF_HUB_OFFLINE makes of every request
+    if isinstance(found, TaskmixError) or type(found).__name__ == "OfflineModeIsEnabled":
+        return False
     if (status := status_of(found)) is not None:
         return status in _PASSING
     # its transport's errors have no class that lasts from one version of the client to the next

@@ -38,6 +38,10 @@ class Commit:
     create_pr: bool = False
 
 
+class ConflictError(PushError):
+    """Somebody else pushed first."""
+
+
 def commit(hub: Hub, what: Commit) -> Landed:
     """Make a commit, exactly once.
 
@@ -52,7 +56,7 @@ def commit(hub: Hub, what: Commit) -> Landed:
             failure = error
         if _is_refusal(failure):
             raise _refused(hub, failure)
-        if landed := _settle(hub, what, before):
+        if landed := _settled(hub, what, before):
             return landed
         if status_of(failure) == _MOVED:
             raise _conflict(hub, what, hub.commit_of(hub.place.revision)[0])
@@ -102,6 +106,18 @@ def _refused(hub: Hub, error: Exception) -> PushError:
     return PushError(f"{told.message}; {hub.place.revision} is unchanged", where=told.where, hint=told.hint)
 
 
+def _settled(hub: Hub, what: Commit, before: frozenset[int]) -> Landed | None:
+    """Return what `_settle` does, or say that nobody knows."""
+    try:
+        return _settle(hub, what, before)
+    except PushError as error:
+        if isinstance(error, ConflictError):
+            raise
+        message = f"no answer to the commit, and none to whether it landed: {error.message}"
+        hint = "push again: that looks first, and commits only if it did not land"
+        raise PushError(message, where=error.where, hint=hint) from None
+
+
 def _settle(hub: Hub, what: Commit, before: frozenset[int]) -> Landed | None:
     """Return what became of a commit that got no clear answer; None if it is not there.
 
@@ -120,9 +136,9 @@ def _settle(hub: Hub, what: Commit, before: frozenset[int]) -> Landed | None:
     return Landed(first, behind=None if first == now else now)
 
 
-def _conflict(hub: Hub, what: Commit, now: str) -> PushError:
+def _conflict(hub: Hub, what: Commit, now: str) -> ConflictError:
     branch, parent = hub.place.revision, what.parent.commit
-    return PushError(
+    return ConflictError(
         f"{branch} has moved from {parent[:10]} to {now[:10]} since this push began: somebody else pushed",
         where=str(hub.place),
         hint="nothing of this push is on it; look at what is there, then push again",

@@ -1,7 +1,8 @@
 """A push to the hub, step by step: look, plan, make, upload, commit, check, tag."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,30 @@ from taskmix.sharing.remote import Head, Hub, Landed, LocalFile
 from taskmix.text import visible
 
 _SHOWN = 5
+
+
+@dataclass
+class _Tally:
+    """Counts the bytes that go, from several threads."""
+
+    report: Callable[[int], None]
+    bytes: int = 0
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, size: int) -> None:
+        """Count bytes, and pass on how many."""
+        with self._counting:
+            self.bytes += size
+        self.report(size)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """What a push did: the change, where it is, and the bytes that the hub had stored already."""
+
+    change: planning.Change
+    landed: Landed | None
+    stored: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,11 +77,11 @@ def push(
         if options.tag and target.head:
             tagging.check_free(hub, options.tag, what.lock)
         if options.dry_run:
-            return _result(what, what.plan(target.head), None, target.makes)
-        change, landed = _land(what, repository.make(hub, target, private=options.private))
-        if options.tag:
-            tagging.make(hub, options.tag, landed.commit, what.lock)
-        return _result(what, change, landed, target.makes)
+            return _result(what, _Done(what.plan(target.head), None), target.makes)
+        done = _land(what, repository.make(hub, target, private=options.private))
+        if options.tag and done.landed:
+            tagging.make(hub, options.tag, done.landed.commit, what.lock)
+        return _result(what, done, target.makes)
 
 
 def check_options(place: HubPlace, options: Options) -> None:
@@ -70,32 +95,40 @@ def check_options(place: HubPlace, options: Options) -> None:
         raise UsageError("--create-pr proposes a change of main", hint="leave out --revision")
 
 
-def _land(what: _Push, head: Head) -> tuple[planning.Change, Landed]:
-    """Do what a push has to do; return what that was, and the commit that holds the mixture."""
+def _land(what: _Push, head: Head) -> _Done:
+    """Do what a push has to do."""
     change = what.plan(head)
     if not change:
-        return change, Landed(head.commit)
+        return _Done(change, Landed(head.commit))
     if what.options.create_pr and (found := pulls.find(what.hub, what.lock, pulls.numbers(what.hub))):
-        return planning.Change((), (), what.files), found
-    landed = _send(what, head, change)
+        return _Done(planning.Change((), (), what.files), found)
+    landed, stored = _send(what, head, change)
     _check(what.hub, landed.commit, what.files)
-    return change, landed
+    return _Done(change, landed, stored)
 
 
-def _send(what: _Push, head: Head, change: planning.Change) -> Landed:
-    """Upload, and commit."""
+def _send(what: _Push, head: Head, change: planning.Change) -> tuple[Landed, int]:
+    """Upload, and commit; return also how many bytes the hub had stored already."""
     hub, create_pr = what.hub, what.options.create_pr
+    tally = _Tally(what.report.sent)
     what.report.start(change.size)
-    additions = uploading.additions(change.sends, what.report.sent)
+    additions = uploading.additions(change.sends, tally.add)
     uploading.upload(hub, additions, hub.place.revision, create_pr=create_pr)
-    what.report.finish()
+    counted = sum(file.size for file in change.sends if isinstance(file.source, Path))
     message = what.options.message or f"Push the mixture {visible(what.mixture)}"
-    return committing.commit(hub, committing.Commit(head, additions, change.deletes, what.lock, message, create_pr))
+    commit = committing.Commit(head, additions, change.deletes, what.lock, message, create_pr)
+    landed = committing.commit(hub, commit)
+    what.report.finish()
+    return landed, max(0, counted - tally.bytes)
 
 
 def _check(hub: Hub, commit: str, files: Sequence[LocalFile]) -> None:
-    """Check the hub's own hash of every file against the lock. Raises PushError if one differs."""
-    there = hub.files(commit)
+    """Check the hub's own hash of every file against the lock. Raises PushError if one differs, or cannot be known."""
+    try:
+        there = hub.files(commit)
+    except PushError as error:
+        message = f"the mixture is on the hub, as commit {commit[:10]}, but could not be checked: {error.message}"
+        raise PushError(message, where=error.where, hint="push again: it checks what is there") from None
     wrong = [file.path for file in files if file.path not in there or not there[file.path].holds(file)]
     if wrong:
         named = ", ".join(wrong[:_SHOWN]) + (", …" if len(wrong) > _SHOWN else "")
@@ -106,8 +139,8 @@ def _check(hub: Hub, commit: str, files: Sequence[LocalFile]) -> None:
         )
 
 
-def _result(what: _Push, change: planning.Change, landed: Landed | None, makes: Sequence[str]) -> Pushed:
-    place, options = what.hub.place, what.options
+def _result(what: _Push, done: _Done, makes: Sequence[str]) -> Pushed:
+    place, options, landed = what.hub.place, what.options, done.landed
     return Pushed(
         place=str(place),
         url=place.url,
@@ -115,9 +148,10 @@ def _result(what: _Push, change: planning.Change, landed: Landed | None, makes: 
         behind=landed.behind if landed else None,
         pull=landed.pull if landed else None,
         tag=options.tag,
-        sent={file.path: file.size for file in change.sends},
-        deleted=tuple(change.deletes),
-        kept=len(change.kept),
+        sent={file.path: file.size for file in done.change.sends},
+        stored=done.stored,
+        deleted=tuple(done.change.deletes),
+        kept=len(done.change.kept),
         made=tuple(makes),
         dry_run=options.dry_run,
     )

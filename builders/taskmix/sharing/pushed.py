@@ -31,7 +31,8 @@ class Pushed:
     """What a push did, or with `dry_run` would do.
 
     `commit` holds the mixture, on the hub; `behind` is what the branch has moved on to since, `pull` the number of
-    the pull request. `sent` gives the bytes of each file that was not there; `kept` counts those that were.
+    the pull request. `sent` gives the bytes of each file that was not there, `stored` how many bytes of them the hub
+    had all the same, from a push that broke off or under another name; `kept` counts the files that were there.
     """
 
     place: str
@@ -39,6 +40,7 @@ class Pushed:
     sent: Mapping[str, int]
     deleted: tuple[str, ...]
     kept: int
+    stored: int = 0
     commit: str | None = None
     behind: str | None = None
     pull: int | None = None

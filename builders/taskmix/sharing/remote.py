@@ -118,7 +118,7 @@ class Hub:
             str(self.place),
             "listing the repository",
             lambda: list(self.api.list_repo_tree(self.id, recursive=True, revision=commit, repo_type="dataset")),
-            self.patience,
+            self.patience.once,
         )
         found = [each for each in listed if isinstance(each, RepoFile)]
         return {
@@ -147,7 +147,7 @@ class Hub:
             str(self.place),
             "listing the commits",
             lambda: self.api.list_repo_commits(self.id, revision=revision, repo_type="dataset"),
-            self.patience,
+            self.patience.once,
         )
         commits = [each.commit_id for each in listed]
         position = commits.index(parent) if parent in commits else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from taskmix.errors import PushError
-from taskmix.sharing.client import retried
+from taskmix.sharing.client import meaning, retried, status_of
 from taskmix.sharing.remote import Hub, LocalFile
 
 if TYPE_CHECKING:
@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int], None]
 """Called with a number of bytes just sent; with a negative one when they have to be sent again."""
+
+
+_ROUNDS = 3
+_EXPIRED = (400, 403)
+"""What a storage answers to an address that was given too long ago; the next round gets new ones."""
 
 
 def no_progress(sent: int) -> None:
@@ -111,16 +116,17 @@ def upload(hub: Hub, files: "Sequence[CommitOperationAdd]", revision: str, *, cr
     Raises:
         PushError: the hub does not take them.
     """
-    distinct = {each.upload_info.sha256: each for each in files}
+    distinct = list({each.upload_info.sha256: each for each in files}.values())
 
     def send() -> None:
         hub.api.preupload_lfs_files(
-            hub.id,
-            list(distinct.values()),
-            repo_type="dataset",
-            revision=revision,
-            create_pr=create_pr,
-            free_memory=False,
+            hub.id, distinct, repo_type="dataset", revision=revision, create_pr=create_pr, free_memory=False
         )
 
-    retried(str(hub.place), "uploading", send, hub.patience)
+    for _ in range(_ROUNDS - 1):
+        try:
+            return send()
+        except Exception as error:
+            if status_of(error) not in _EXPIRED:
+                raise meaning(error, str(hub.place), "uploading") from None
+    return retried(str(hub.place), "uploading", send, hub.patience.once)
