@@ -67,7 +67,8 @@ class Hub:
         """Let requests that match go wrong from now on, the first matching fault deciding; none heals all.
 
         Keys: `match`, a pattern found in "METHOD PATH"; `number`, to strike that request alone, counted from 1 since
-        the last `fail`; `times`, how often, by default always. What happens is one of
+        the last `fail`; `from`, to strike that one and all after it; `times`, how often, by default always. What
+        happens is one of
 
         - `status`: an answer of nothing but it, with the header Retry-After if there is `retry_after`; nothing is done
         - `cut`: the connection is closed after so many bytes of the answer's body

@@ -172,7 +172,8 @@ class Server(ThreadingHTTPServer):
 
 
 def _strikes(fault: Fault, request: str, number: int) -> bool:
-    return fault.get("number", number) == number and bool(re.search(fault.get("match", ""), request))
+    counted = fault.get("number", number) == number and number >= fault.get("from", 1)
+    return counted and bool(re.search(fault.get("match", ""), request))
 
 
 def main() -> None:
