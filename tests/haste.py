@@ -2,7 +2,9 @@
 
 import time
 from types import SimpleNamespace
+from typing import Any
 
-import huggingface_hub.utils._http as client
+import huggingface_hub.utils._http
 
-client.time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 10))  # type: ignore[assignment]
+client: Any = huggingface_hub.utils._http
+client.time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 10))

@@ -24,8 +24,10 @@ class Answer:
 class RefusedError(Exception):
     """Carries the answer to a request that cannot be met."""
 
-    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
-        body = json.dumps({"error": message}).encode()
+    def __init__(
+        self, status: int, code: str, message: str, more: Mapping[str, str] | None = None, **headers: str
+    ) -> None:
+        body = json.dumps({"error": message, **(more or {})}).encode()
         codes = {"X-Error-Code": code} if code else {}
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.answer = Answer(status, body, {**codes, "X-Error-Message": message, **named})

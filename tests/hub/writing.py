@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 from tests.hub.cards import faults_of_card
@@ -27,7 +28,7 @@ def create(request: Request) -> Answer:
     request.writer(id)
     repository, url = Repository(request.folder, id), f"{request.hub_url}/datasets/{id}"
     if repository.path.is_file():
-        raise RefusedError(409, "", "You already created this dataset repo")
+        raise RefusedError(409, "", "You already created this dataset repo", {"url": url})
     repository.create(private=asked.get("visibility") == "private", readers=(str(user),))
     repository.commit({".gitattributes": "*.parquet filter=lfs diff=lfs merge=lfs -text\n"}, message="initial commit")
     return answered({"url": url, "name": id, "id": "0123456789abcdef"})
@@ -71,7 +72,7 @@ _LFS = "application/vnd.git-lfs+json"
 
 
 def _actions(request: Request, oid: str, size: int) -> dict[str, Any]:
-    if (request.folder / "objects" / oid).is_file():
+    if _is_known(request, oid):
         return {}
     place = f"{request.storage_url}/incoming/{oid}"
     part = request.setting("part", 5 << 30)
@@ -116,12 +117,23 @@ def verify(request: Request) -> Answer:
     request.repository()
     asked = request.json()
     whole = request.folder / "incoming" / asked["oid"] / "whole"
-    if not (request.folder / "objects" / asked["oid"]).is_file():
-        content = whole.read_bytes() if whole.is_file() else b""
-        if len(content) != asked["size"] or hashlib.sha256(content).hexdigest() != asked["oid"]:
-            raise RefusedError(422, "", "the object is not what was announced")
-        replace(request.folder / "objects" / asked["oid"], content)
+    content = whole.read_bytes() if whole.is_file() else b""
+    if len(content) != asked["size"] or hashlib.sha256(content).hexdigest() != asked["oid"]:
+        raise RefusedError(422, "", "the object is not what was announced")
+    replace(request.folder / "objects" / asked["oid"], content)
+    replace(_known(request, asked["oid"]), b"")
     return answered({})
+
+
+def _known(request: Request, oid: str) -> Path:
+    """Return the mark that a repository was given an object: what another has is no concern of it."""
+    return request.folder / "known" / request.parts["id"] / oid
+
+
+def _is_known(request: Request, oid: str) -> bool:
+    commits = request.stored.read()["commits"].values()
+    committed = any(file["sha256"] == oid for commit in commits for file in commit["files"].values())
+    return committed or _known(request, oid).is_file()
 
 
 def commit(request: Request) -> Answer:
@@ -171,7 +183,7 @@ def _change(
         entry = request.stored.store(path, content)
         return {path: {**entry, "oid": git_oid(content), "lfs": False}}
     if key == "lfsFile":
-        if not (request.folder / "objects" / value["oid"]).is_file():
+        if not _is_known(request, value["oid"]):
             raise RefusedError(400, "", f"{path}: LFS pointer pointed to a file that does not exist")
         return {path: large(value["oid"], value["size"])}
     below = [each for each in there if each == path or each.startswith(f"{path.rstrip('/')}/")]

@@ -1,13 +1,18 @@
 """`mix push`: a mixture's folder, checked, to where it is to go."""
 
+import logging
 from pathlib import Path
 
 from taskmix.errors import UsageError
+from taskmix.output import licences
 from taskmix.output.lock import verify
 from taskmix.sharing import folders, hub, stores
 from taskmix.sharing.client import Patience, default_patience
 from taskmix.sharing.places import FolderPlace, HubPlace, Place
 from taskmix.sharing.pushed import Options, Pushed, Reporter
+from taskmix.text import visible
+
+_LOG = logging.getLogger(__name__)
 
 
 def push(
@@ -35,6 +40,8 @@ def push(
     options, report = options or Options(), report or Reporter()
     _check(place, options)
     lock = verify(folder)
+    for warning in licences.warnings(licences.of_lock(lock)):
+        _LOG.warning("warning: licences: %s", visible(warning))
     if isinstance(place, HubPlace):
         return hub.push(folder, lock, place, options, report, patience or default_patience())
     if isinstance(place, FolderPlace):
