@@ -23,6 +23,8 @@ class Handler(BaseHTTPRequestHandler):
     """Finds the route of a request, answers, and writes both down."""
 
     protocol_version = "HTTP/1.1"
+    # head and body are two packets, and the second would wait for the first to be acknowledged
+    disable_nagle_algorithm = True
     server: "Server"
 
     def do_GET(self) -> None:
