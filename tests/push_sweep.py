@@ -96,7 +96,7 @@ class Sweep:
 
     def cases_of(self, name: str) -> list[Case]:
         """Push once, whole, and return every case of a scenario."""
-        scenario, id = SCENARIOS[name], self._repository(name)
+        scenario, id = SCENARIOS[name], self.new_repository(name)
         self._count_from_here()
         ended = self._push(scenario, id)
         if ended.code:
@@ -106,12 +106,12 @@ class Sweep:
 
     def run(self, case: Case) -> Outcome:
         """Push with a fault, check what is left, push again without, and check what is there."""
-        scenario, id = SCENARIOS[case.scenario], self._repository(case.scenario)
+        scenario, id = SCENARIOS[case.scenario], self.new_repository(case.scenario)
         before = self._commits(id)
         self._count_from_here(_fault(case))
         ended = self._push(scenario, id)
         self.world.hub.fail()
-        left = self._left(scenario, id)
+        left = self.left(scenario, id)
         faults = [*_faults_of_end(case, scenario, ended, left), *self._faults_of_left(scenario, id, left, before)]
         again = self._push(scenario, id)
         if again.code:
@@ -119,7 +119,7 @@ class Sweep:
         faults += [f"after the next push: {each}" for each in self._faults_of_done(scenario, id, before)]
         return Outcome(case, ended.code, left, tuple(faults))
 
-    def _repository(self, name: str) -> str:
+    def new_repository(self, name: str) -> str:
         """Return the name of a new repository in the scenario's beginning."""
         self.cases += 1
         scenario, id = SCENARIOS[name], f"org/{name}-{self.cases}"
@@ -146,7 +146,7 @@ class Sweep:
         repository = self.world.hub.find(id)
         return Counter({ref: len([m for m in repository.log(ref) if m != "initial commit"]) for ref in _refs(self, id)})
 
-    def _left(self, scenario: Scenario, id: str) -> str:
+    def left(self, scenario: Scenario, id: str) -> str:
         """Return what the place of the mixture holds: the old mixture, the new one, nothing, or a blend."""
         if not self._exists(id) or scenario.ref not in _refs(self, id):
             return scenario.before or "nothing"
@@ -164,7 +164,7 @@ class Sweep:
         if not self._exists(id):
             yield "there is no repository"
             return
-        if (left := self._left(scenario, id)) != scenario.pushed:
+        if (left := self.left(scenario, id)) != scenario.pushed:
             yield f"{left} is there"
         state = self.world.hub.find(id).read()
         if state["private"] != ("--private" in scenario.options) and scenario.before is None:

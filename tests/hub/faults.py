@@ -7,6 +7,11 @@
 `hang`           nothing is done, and no answer comes, until the client goes away
 `kill-before`    nothing is done, and the process that client.pid names is killed
 `kill-after`     the request is done, and then that process is killed
+
+And two for tests that do something in between: the server makes a file `waiting`, and goes on when it is gone.
+
+`wait`           it goes on to do the request
+`lost-wait`      the request is done before, and then as `lost`
 """
 
 import os
@@ -41,3 +46,11 @@ def kill_client(folder: Path) -> None:
     os.kill(int((folder / "client.pid").read_text()), signal.SIGKILL)
     # its sockets are closed when it is gone; nothing that it might still send may be served before that
     time.sleep(0.05)
+
+
+def wait_for_test(folder: Path) -> None:
+    """Make the file `waiting`, and wait until a test removes it."""
+    waiting, end = folder / "waiting", time.monotonic() + HANG_SECONDS
+    waiting.touch()
+    while waiting.exists() and time.monotonic() < end:
+        time.sleep(0.01)

@@ -70,7 +70,9 @@ class Hub:
         the last `fail`; `from`, to strike that one and all after it; `times`, how often, by default always. What
         happens is one of
 
-        - `status`: an answer of nothing but it, with the header Retry-After if there is `retry_after`; nothing is done
+        - `status`: an answer of nothing but it, with the header Retry-After if there is `retry_after`, and with what
+          the hub says if there is a `message`; nothing is done
+        - `redirect`: the client is sent on to this address
         - `cut`: the connection is closed after so many bytes of the answer's body
         - `kind`: see `tests.hub.faults`
         """

@@ -45,18 +45,25 @@ class Handler(BaseHTTPRequestHandler):
         if kind in ("reset-before", "hang", "kill-before") or (kind == "reset-during" and self._has_body()):
             self._break_off(kind)
             return
+        if kind == "wait":
+            faults.wait_for_test(self.server.folder)
         answer = self._answer(method, fault)
         self._note(answer.status)
-        if kind in ("lost", "kill-after"):
+        if kind == "lost-wait":
+            faults.wait_for_test(self.server.folder)
+        if kind in ("lost", "lost-wait", "kill-after"):
             self._break_off(kind)
             return
         self._send(answer, fault)
 
     def _answer(self, method: str, fault: Fault) -> Answer:
         body = self._body()
+        if "redirect" in fault:
+            return Answer(307, b"", {"Location": fault["redirect"]})
         if "status" in fault:
             wait = {"Retry-After": str(fault["retry_after"])} if "retry_after" in fault else {}
-            return Answer(fault["status"], b"", wait)
+            said = {"X-Error-Message": fault["message"]} if "message" in fault else {}
+            return Answer(fault["status"], b"", {**wait, **said})
         try:
             return self._find(method, body)
         except RefusedError as error:

@@ -111,9 +111,14 @@ def _send(store: Store, path: Path, name: str, sha256: str, sent: Callable[[int]
 
 
 def _check_mark(store: Store, mark: bytes) -> None:
-    """Raise PushError if the mark is another's: two pushes are at work in one folder."""
-    if store.read(MARK) != mark:
-        raise _conflict(store, "another push began there after this one")
+    """Raise PushError if the mark is another's, or gone with it: two pushes were at work in one folder."""
+    found = store.read(MARK)
+    if found == mark:
+        return
+    if not found:
+        # the other has ended, and something of ours may have come after it: the next push shall trust nothing there
+        store.write(MARK, mark)
+    raise _conflict(store, "another push began there after this one")
 
 
 def _conflict(store: Store, what: str) -> PushError:
