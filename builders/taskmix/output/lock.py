@@ -9,7 +9,8 @@ from typing import Any
 
 from taskmix import hashing
 from taskmix.errors import OutputError
-from taskmix.mixing.plan import Part, Plan
+from taskmix.mixing.parts import Part
+from taskmix.mixing.plan import Plan
 from taskmix.output.folder import LOCK
 from taskmix.output.shards import Written, describe
 from taskmix.tasks.task import Task
@@ -76,7 +77,7 @@ def _part(part: Part) -> Json:
         "split": part.split,
         "task": part.task.name,
         "source_split": part.source.source_split,
-        "rows": len(part.rows),
+        "rows": len(part),
         "templates": [template.name for template in part.templates],
         "source_rows": counts.source,
         "cut": counts.cut,
