@@ -305,6 +305,31 @@ def test_rows_whose_loops_are_too_long_for_memory_are_taken_in_halves(
     assert output_of(plan, data) == whole
 
 
+@pytest.mark.parametrize("size", [1, 7, 30])
+def test_batches_of_a_loop_that_are_worked_on_at_once_give_the_same_texts(
+    data: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    plan = compiled(MANY, data, strict=False)
+    whole = output_of(plan, data)
+    monkeypatch.setattr(templates, "MOST_ROWS", size)
+    assert output_of(plan, data) == whole
+
+
+def test_many_short_texts_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    run = scopes.Scope.run
+
+    def noted(self: scopes.Scope, frame: pl.DataFrame, flats: scopes.Flats | None = None) -> pl.DataFrame:
+        sizes.append(len(frame))
+        return run(self, frame, flats)
+
+    monkeypatch.setattr(scopes.Scope, "run", noted)
+    rows = pl.DataFrame({"items": [["O", "B-name"] * 10] * 10_000}, schema_overrides={"items": pl.List(pl.String)})
+    plan = compiled("{% for v in items %}{{ v[0] if v[1:] else v }}{{ items[loop.index0 - 1] }}{% endfor %}", rows)
+    assert plan.run(rows)["known"].all()
+    assert sizes == [10_000, 200_000]
+
+
 def test_a_row_that_alone_has_too_many_items_is_left_to_jinja(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = pl.DataFrame({"items": [["a"] * 20, ["b"]], DRAW: pl.Series([0, 0], dtype=pl.UInt64)})
     plan = compiled("{% for v in items %}{{ v }}{{ loop.index }}{% endfor %}", rows)

@@ -9,8 +9,8 @@ from jinja2 import nodes
 
 from taskmix.compiler import operators, rules
 from taskmix.compiler.expressions import data_of, no_alias
-from taskmix.compiler.scopes import Loop
-from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep
+from taskmix.compiler.scopes import MOST_ITEMS, Loop
+from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep, together
 from taskmix.compiler.values import (
     BOOL,
     FAILS,
@@ -29,6 +29,7 @@ from taskmix.compiler.values import (
 from taskmix.templates import sandbox
 
 _MOST_UNROLLED = 200
+_ZERO, _ONE = constant(0), constant(1)
 
 
 def _output(t: Translator, node: nodes.Output) -> None:
@@ -195,22 +196,15 @@ def _unrolled(t: Translator, node: nodes.For, items: Fixed) -> None:
 
 def _fields(index: Any_, size: Any_, neighbours: Mapping[str, Any_]) -> Mapping[str, Any_]:
     """Return the fields of `loop` from the position and the number of items."""
-    at, count = column(index).expr, column(size).expr
-
-    def number(expr: pl.Expr) -> Value:
-        return Value(expr, INT)
-
-    def truth(expr: pl.Expr) -> Value:
-        return Value(expr, BOOL)
-
+    left = operators.subtract(size, index)
     return {
         "index0": index,
-        "index": number(at + 1),
+        "index": operators.add(index, _ONE),
         "length": size,
-        "first": truth(at == 0),
-        "last": truth(at == count - 1),
-        "revindex": number(count - at),
-        "revindex0": number(count - at - 1),
+        "first": operators.equal(index, _ZERO, strict=False),
+        "last": operators.equal(left, _ONE, strict=False),
+        "revindex": left,
+        "revindex0": operators.subtract(left, _ONE),
         "depth": constant(1),
         "depth0": constant(0),
         **neighbours,
@@ -235,7 +229,8 @@ def _loop(t: Translator, node: nodes.For, lists: list[Value]) -> None:
     if len(items) == 1:
         neighbours["previtem"] = _neighbour(items[0], items[0].expr.shift(1), index > 0)
         neighbours["nextitem"] = _neighbour(items[0], items[0].expr.shift(-1), index < length - 1)
-    fields = _fields(Value(index, INT), Value(length, INT), neighbours)
+    at, size_here = (Value(each, INT, bounds=(0, MOST_ITEMS)) for each in (index, length))
+    fields = {name: loop.body.store(each) for name, each in _fields(at, size_here, neighbours).items()}
     inner.names["loop"] = Bound(LoopFields(fields), loop.body)
     _assign(inner, node.target, item)
     inner.run(node.body)
@@ -288,11 +283,11 @@ def _loop_filter(t: Translator, node: nodes.For, loop: Loop, item: Any_) -> None
 
 def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, size: pl.Expr) -> None:
     """Add the loop's step, then its text and what it appended."""
-    text = inner.text()
+    text, loop.between = _between(inner)
     appended: dict[str, tuple[str, ListOf]] = {}
     failing: set[str] = set()
     made: str | None = None
-    if text.constant != "":
+    if text.constant != "" or loop.between:
         made = t.scope.fresh()
         loop.texts[made] = loop.body.keep(text.expr.alias(t.scope.fresh()))
     for name, bound in inner.names.items():
@@ -323,6 +318,28 @@ def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, 
         otherwise = t.fork()
         otherwise.run(node.else_)
         t.join(Value(turns == 0, BOOL), otherwise, t.fork())
+
+
+def _between(turn: Translator) -> tuple[Value, str]:
+    """Return the text of a loop's turn, and what of it stands only between two turns: that is put there by joining."""
+    loop, pieces = turn.names["loop"].value, turn.merged()
+    if not isinstance(loop, LoopFields):
+        return together(pieces), ""
+    after = _unless(loop.fields["last"], pieces[-1]) if pieces else ""
+    pieces = pieces[:-1] if after else pieces
+    before = _unless(loop.fields["first"], pieces[0]) if pieces else ""
+    return together(pieces[1:] if before else pieces), after + before
+
+
+def _unless(condition: Any_, text: str | Value) -> str:
+    """Return the constant that a text is where a condition does not hold, if it is nothing where the condition does."""
+    if isinstance(text, str) or text.choice is None:
+        return ""
+    held, then, otherwise = text.choice
+    expr = column(condition).expr
+    if otherwise == "" and held.meta.eq(~expr):
+        return then
+    return otherwise if then == "" and held.meta.eq(expr) else ""
 
 
 def _extend(t: Translator, name: str, items: Value) -> None:
