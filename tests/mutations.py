@@ -53,6 +53,11 @@ MUTATIONS = [
         ("expr = pl.when(held).then(a.expr).otherwise(held) if unknown", "expr = held & a.expr if unknown"),
         ("expr = pl.when(~held).then(b.expr).otherwise(held) if unknown", "expr = held | b.expr if unknown"),
         ("        choice=None,\n", ""),
+        ("        shown=None,\n", ""),
+        (
+            'shown = condition.expr if b.constant == "" else ~condition.expr',
+            'shown = condition.expr if b.constant == "" else condition.expr',
+        ),
         ("nullable=any(each.none is not False for each in items)", "nullable=False"),
     ),
     *_mutations(
@@ -88,6 +93,8 @@ MUTATIONS = [
         ("unknown=unknown or inexact or isinstance(", "unknown=unknown or isinstance("),
         ("replace(value, undefined=False, unknown=True)", "replace(value, undefined=False)"),
         ("if at.bounds is not None and at.bounds[0] >= 0:", "if at.bounds is not None:"),
+        ("number.constant in (0, -1)", "number.constant in (0, -1, 1)"),
+        ("lambda position: pl.lit(items).gather(position))", "lambda position: pl.lit(items).gather(position * 0))"),
         ("Value(pl.when(right != 0).then(left / right)", "Value((left / right)"),
         ("return constant(text * count)", "return constant(text * (count + 1))"),
         ("nonzero = pl.when((right.expr != 0) &", "nonzero = pl.when((right.expr > 0) &"),
@@ -214,7 +221,8 @@ MUTATIONS = [
         ('if otherwise == "" and held.meta.eq(~expr):', "if held.meta.eq(~expr):"),
         ('return otherwise if then == "" and held.meta.eq(expr) else ""', 'return otherwise if then == "" else ""'),
         ("pieces = pieces[:-1] if after else pieces", "pieces = pieces[:-1] if len(pieces) > 1 else pieces"),
-        ("), after + before", "), before + after"),
+        ("else pieces, after + before", "else pieces, before + after"),
+        ("[each.fill_null(True) for each in shown]", "[each.fill_null(False) for each in shown]"),
         ("items[0].expr.shift(-1), index < length - 1)", "items[0].expr.shift(-1), index < length)"),
         ("items[0].expr.shift(1), index > 0)", "items[0].expr.shift(1), index > -1)"),
         ("t.join(Value(turns == 0, BOOL), otherwise, t.fork())", "t.join(Value(turns > 0, BOOL), otherwise, t.fork())"),
@@ -233,14 +241,11 @@ MUTATIONS = [
         ("pl.Series(self.length, np.repeat(counts, counts))", "pl.Series(self.length, np.repeat(counts + 1, counts))"),
         ("name for other, name in alike if other.meta.eq(expr)", "name for other, name in alike if other is not expr"),
         ("(each.start, each.place) == (flat.start, place)", "each.start == flat.start"),
+        ("frame[self.bare].clone().scatter(places, texts)", "frame[self.bare].clone()"),
     ),
     *_mutations(
         "templates",
         ("pending += [part.slice(half), part.head(half)]", "pending += [part.head(half), part.slice(half)]"),
-        (
-            "*self._parts(rows.head(half)), *self._parts(rows.slice(half))",
-            "*self._parts(rows.slice(half)), *self._parts(rows.head(half))",
-        ),
         ("return self._nothing(1) if len(rows) == 1 else None", "return self._nothing(len(rows))"),
         (
             'if node.ctx == "store" and node.name in early - seen:',

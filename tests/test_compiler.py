@@ -305,16 +305,6 @@ def test_rows_whose_loops_are_too_long_for_memory_are_taken_in_halves(
     assert output_of(plan, data) == whole
 
 
-@pytest.mark.parametrize("size", [1, 7, 30])
-def test_batches_of_a_loop_that_are_worked_on_at_once_give_the_same_texts(
-    data: pl.DataFrame, monkeypatch: pytest.MonkeyPatch, size: int
-) -> None:
-    plan = compiled(MANY, data, strict=False)
-    whole = output_of(plan, data)
-    monkeypatch.setattr(templates, "MOST_ROWS", size)
-    assert output_of(plan, data) == whole
-
-
 def test_many_short_texts_are_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     run = scopes.Scope.run

@@ -30,6 +30,7 @@ from taskmix.compiler.values import (
     constant_of,
     in_rows,
     is_constant,
+    list_of,
     merge,
     refuse,
     spread,
@@ -518,12 +519,22 @@ def _index(value: Any_, at: Any_, strict: bool) -> Any_:
     if isinstance(found.type, StructOf):
         return _field(found, where)
     number = (
-        Value(where.expr.cast(pl.Int64), INT, where.none, where.undefined, where.unknown, where.constant)
+        Value(
+            where.expr.cast(pl.Int64),
+            INT,
+            where.none,
+            where.undefined,
+            where.unknown,
+            where.constant,
+            bounds=where.bounds,
+        )
         if where.type in (INT, BOOL)
         else None
     )
     if number is None:
         return _nowhere(found, where)
+    if is_constant(value) and (found.type == TEXT or isinstance(found.type, ListOf)) and number.expr.meta.root_names():
+        return _looked_up_in_constant(value, found, number)
     if not found.expr.meta.root_names():
         found = replace(found, expr=in_rows(found.expr, number.expr))
     if found.type == TEXT:
@@ -556,6 +567,16 @@ def looked_up(found: Value, at: Value, items: Callable[[pl.Expr], pl.Expr]) -> V
     item = Value(items(position), found.type.item, none=found.type.nullable)
     where = Value(number, INT, at.none, at.undefined, at.unknown)
     return _picked(found, where, item, found.expr)
+
+
+def _looked_up_in_constant(value: Any_, found: Value, at: Value) -> Value:
+    """Return an item or a character of what is the same in every row, which is held once."""
+    kind = found.type if isinstance(found.type, ListOf) else list_of(TEXT)
+    there = constant_of(value, "a list")
+    assert isinstance(there, str | list), there
+    items = pl.Series(list(there), dtype=kind.item.dtype)
+    size = Value(pl.lit(len(items), dtype=pl.Int64), kind)
+    return looked_up(size, at, lambda position: pl.lit(items).gather(position))
 
 
 def _nowhere(found: Value, at: Value) -> Value:

@@ -14,13 +14,14 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from taskmix.compiler.values import BOOL, INT, NOTHING, Any_, Either, Fixed, FixedMapping, Flag, Value, is_constant
+from taskmix.compiler.values import NOTHING, TEXT, Any_, Either, Fixed, FixedMapping, Flag, Value, is_constant
 
 # no name in a template has a colon
 ROW = ":row"
 MOST_ITEMS = 5_000_000
 MOST_BYTES = 256 * 2**20
 """What the columns that a step reads may hold, each counted as often as the step names it."""
+_MOST_SPARSE = 3
 _MOST_NAMES, _MOST_NAMES_OF_TEXT = 2, 8
 """How often an expression may name columns before it is made a column itself."""
 MOST_BYTES_A_ROW = 32 * 2**20
@@ -141,6 +142,32 @@ class LookUp:
         return frame.with_columns(flats[self.start].gather(frame[self.place]).alias(self.made))
 
 
+@dataclass(frozen=True)
+class Sparse:
+    """Texts that are `bare` in most rows and `whole` where `added` holds: only there are they put together."""
+
+    bare: str
+    added: str
+    made: str
+    whole: Columns
+
+    def prune(self, needed: set[str]) -> bool:
+        """Whether the texts are needed; then add what is read."""
+        if self.made not in needed:
+            return False
+        needed |= {self.bare, self.added, *self.whole.roots}
+        return True
+
+    def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
+        """Return the frame with the texts. Raises TooLargeError as Columns does."""
+        places = frame[self.added].arg_true()
+        if _MOST_SPARSE * len(places) > len(frame):
+            return self.whole.run(frame, flats)
+        part = frame.select(self.added, *(self.whole.roots.keys() - {self.added})).filter(self.added)
+        texts = self.whole.run(part, flats)[self.made]
+        return frame.with_columns(frame[self.bare].clone().scatter(places, texts).alias(self.made))
+
+
 @dataclass
 class Loop:
     """A loop over list columns of equal length.
@@ -210,7 +237,7 @@ class Scope:
     """A frame to be: the steps that make its columns, and the columns of the scope around it that it needs."""
 
     parent: "Scope | None" = None
-    steps: list[Columns | Loop | Flatten | LookUp | Reserve] = field(default_factory=list)
+    steps: list[Columns | Loop | Flatten | LookUp | Reserve | Sparse] = field(default_factory=list)
     outer: set[str] = field(default_factory=set)
     numbers: Iterator[int] = field(default_factory=itertools.count)
     constants: int = 0
@@ -251,14 +278,20 @@ class Scope:
         self.steps.append(made)
         return made
 
+    def keep_sparse(self, whole: pl.Expr, bare: pl.Expr, added: pl.Expr) -> str:
+        """Return the name of a column of texts that are another's in the rows where nothing is added to them."""
+        name = whole.meta.output_name()
+        self.steps.append(Sparse(self.keep(bare), self.keep(added), name, Columns({name: whole})))
+        return name
+
     def store(self, value: Any_) -> Any_:
         """Return the value with its expressions computed once, as columns of this scope."""
         return self._each(value, lambda expr: pl.col(self.keep(expr)))
 
     def store_large(self, value: Any_) -> Any_:
         """Return the value with those of its expressions computed once that are large: a rule may repeat them."""
-        # a column of numbers takes little memory
-        most = _MOST_NAMES if isinstance(value, Value) and value.type in (BOOL, INT) else _MOST_NAMES_OF_TEXT
+        # to put texts together again costs less than to hold them
+        most = _MOST_NAMES_OF_TEXT if isinstance(value, Value) and value.type == TEXT else _MOST_NAMES
         return self._each(value, lambda expr: pl.col(self.keep(expr)) if len(expr.meta.root_names()) > most else expr)
 
     def bring(self, value: Any_, home: "Scope") -> Any_:
@@ -334,6 +367,8 @@ class Scope:
         for step in self.steps:
             if isinstance(step, Columns):
                 yield from step.expressions.values()
+            elif isinstance(step, Sparse):
+                yield from step.whole.expressions.values()
             elif isinstance(step, Loop):
                 yield from step.before.expressions()
                 yield from step.body.expressions()

@@ -9,7 +9,7 @@ from jinja2 import nodes
 
 from taskmix.compiler import operators, rules
 from taskmix.compiler.expressions import data_of, no_alias
-from taskmix.compiler.scopes import MOST_ITEMS, Loop
+from taskmix.compiler.scopes import MOST_ITEMS, Loop, Scope
 from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep, together
 from taskmix.compiler.values import (
     BOOL,
@@ -149,6 +149,7 @@ def _for(t: Translator, node: nodes.For) -> None:
             _unrolled(t, node, lists)
             return
         lists = [t.context.items(lists)]
+    lists = [column(t.scope.store(each)) for each in lists]
     t.check(*lists)
     _loop(t, node, lists)
 
@@ -283,13 +284,14 @@ def _loop_filter(t: Translator, node: nodes.For, loop: Loop, item: Any_) -> None
 
 def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, size: pl.Expr) -> None:
     """Add the loop's step, then its text and what it appended."""
-    text, loop.between = _between(inner)
+    pieces, loop.between = _between(inner)
+    text = together(pieces)
     appended: dict[str, tuple[str, ListOf]] = {}
     failing: set[str] = set()
     made: str | None = None
     if text.constant != "" or loop.between:
         made = t.scope.fresh()
-        loop.texts[made] = loop.body.keep(text.expr.alias(t.scope.fresh()))
+        loop.texts[made] = _text_column(loop.body, pieces)
     for name, bound in inner.names.items():
         if isinstance(bound.value, Appending) and bound.home is loop.body:
             lists = column(bound.value.items)
@@ -320,15 +322,26 @@ def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, 
         t.join(Value(turns == 0, BOOL), otherwise, t.fork())
 
 
-def _between(turn: Translator) -> tuple[Value, str]:
+def _text_column(body: Scope, pieces: list[str | Value]) -> str:
+    """Return the column of a turn's text; if but one piece is in every turn, the others are added where they are."""
+    always = [each for each in pieces if isinstance(each, str) or each.shown is None]
+    shown = [each.shown for each in pieces if isinstance(each, Value) and each.shown is not None]
+    text = together(pieces).expr.alias(body.fresh())
+    if len(pieces) <= 1 or len(always) > 1:
+        return body.keep(text)
+    added = pl.any_horizontal([each.fill_null(True) for each in shown])
+    return body.keep_sparse(text, together(always).expr, added)
+
+
+def _between(turn: Translator) -> tuple[list[str | Value], str]:
     """Return the text of a loop's turn, and what of it stands only between two turns: that is put there by joining."""
     loop, pieces = turn.names["loop"].value, turn.merged()
     if not isinstance(loop, LoopFields):
-        return together(pieces), ""
+        return pieces, ""
     after = _unless(loop.fields["last"], pieces[-1]) if pieces else ""
     pieces = pieces[:-1] if after else pieces
     before = _unless(loop.fields["first"], pieces[0]) if pieces else ""
-    return together(pieces[1:] if before else pieces), after + before
+    return pieces[1:] if before else pieces, after + before
 
 
 def _unless(condition: Any_, text: str | Value) -> str:

@@ -1,7 +1,6 @@
 """A template, compiled: known from its text and the columns of its rows, before any row is read."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -9,7 +8,7 @@ from jinja2 import nodes
 
 from taskmix.compiler import methods, rules
 from taskmix.compiler.expressions import EXPRESSIONS
-from taskmix.compiler.scopes import Loop, Scope, TooLargeError
+from taskmix.compiler.scopes import Scope, TooLargeError
 from taskmix.compiler.statements import STATEMENTS
 from taskmix.compiler.translator import Facts, RefusedAtError, Rules, Translator
 from taskmix.compiler.values import (
@@ -38,9 +37,6 @@ Schema = Mapping[str, pl.DataType]
 _MOST_TEXT = 10_000_000
 _MOST_MADE = 2**30
 _MOST_PARTS = 24
-_MOST_THREADS = 4
-MOST_ROWS = 20_000
-"""Of a template with loops, what one thread takes."""
 _PARTS = ("instruction", "input", "output")
 _LABEL_NAMES = frozenset(("label", "choices"))
 NO_FACTS = Facts()
@@ -79,28 +75,10 @@ class Vectorised:
         Args:
             rows: the template's variables, with `draw`.
         """
-        parts = self._parts(rows)
-        if len(parts) == 1:
-            return self._run(rows, _MOST_MADE)
-        with ThreadPoolExecutor(min(len(parts), pl.thread_pool_size(), _MOST_THREADS)) as threads:
-            return pl.concat(threads.map(lambda part: self._run(part, _MOST_MADE // len(parts)), parts))
-
-    def _parts(self, rows: pl.DataFrame) -> list[pl.DataFrame]:
-        """Return the rows in parts that are worked on at once, the same on every machine.
-
-        Polars has one thread for one expression, and that of a loop's text is most of the work.
-        """
-        if len(rows) <= MOST_ROWS or not any(isinstance(step, Loop) for step in self.scope.steps):
-            return [rows]
-        half = len(rows) // 2
-        return [*self._parts(rows.head(half)), *self._parts(rows.slice(half))]
-
-    def _run(self, rows: pl.DataFrame, most: int) -> pl.DataFrame:
-        """Return what is rendered of every row, of at most so many bytes; the rest is not known."""
         pending, done, made = [rows], [self._nothing(0)], 0
         while pending:
             part = pending.pop()
-            found = self._try(part) if made <= most and len(done) <= _MOST_PARTS else self._nothing(len(part))
+            found = self._try(part) if made <= _MOST_MADE and len(done) <= _MOST_PARTS else self._nothing(len(part))
             if found is None:
                 half = len(part) // 2
                 pending += [part.slice(half), part.head(half)]

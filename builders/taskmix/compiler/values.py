@@ -122,7 +122,7 @@ class Value:
     value where it is known. `lazy`: an iterator in Jinja, which can be gone through once and has neither length
     nor text. `soft`: an undefined value that prints as nothing in a strict template too. `bounds`: the least and the
     greatest that an integer can be, where that is known. `choice`: of a text that is one of two constants, by what
-    condition, and the two.
+    condition, and the two. `shown`: the rows in which a text may be other than empty, null where that is unknown.
     """
 
     expr: pl.Expr
@@ -135,6 +135,7 @@ class Value:
     soft: bool = False
     bounds: tuple[int, int] | None = None
     choice: tuple[pl.Expr, str, str] | None = None
+    shown: pl.Expr | None = None
 
     @property
     def may_be_null(self) -> bool:
@@ -298,6 +299,7 @@ def when_known(condition: pl.Expr, value: Value) -> Value:
         unknown=True,
         constant=UNSET,
         choice=None,
+        shown=None,
     )
 
 
@@ -453,7 +455,8 @@ def _merge(condition: Value, a: Value, b: Value) -> Value:
     choice = None
     if isinstance(a.constant, str) and isinstance(b.constant, str) and not unknown:
         choice = (condition.expr, a.constant, b.constant)
-    return Value(pick(*parts), kind, none, undefined, unknown, lazy=a.lazy, choice=choice)
+    shown = condition.expr if b.constant == "" else ~condition.expr if a.constant == "" else None
+    return Value(pick(*parts), kind, none, undefined, unknown, lazy=a.lazy, choice=choice, shown=shown)
 
 
 def _joined_truths(condition: Value, a: Value, b: Value) -> Value | None:
