@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
@@ -13,11 +14,13 @@ from taskmix.templates.files import Template, TemplateSpec
 from taskmix.templates.parts import Part
 
 
-def template_of(source: str, strict: bool = True) -> Template:
+def template_of(source: str, strict: bool = True, setup: str = "") -> Template:
     """Return a template whose output is a text of Jinja. Raises TemplateError if the sandbox refuses it."""
-    spec = TemplateSpec(name="t", instruction="i", output=source or " ", undefined="error" if strict else "empty")
-    still = Part("i", "t.yaml", 1, "t/instruction", None, strict)
-    output = Part(source, "t.yaml", 1, "t/output", None, strict)
+    undefined: Literal["error", "empty"] = "error" if strict else "empty"
+    spec = TemplateSpec(name="t", setup=setup, instruction="i", output=source or " ", undefined=undefined)
+    before = Part(setup, "t.yaml", 1, "t/setup", None, strict) if setup else None
+    still = Part("i", "t.yaml", 1, "t/instruction", before, strict)
+    output = Part(source, "t.yaml", 1, "t/output", before, strict)
     return Template(
         name="t",
         style="zero-shot",
@@ -69,10 +72,10 @@ class Comparison:
     vectorised: Vectorised | None = None
 
 
-def compare(source: str, rows: pl.DataFrame, strict: bool) -> Comparison | None:
+def compare(source: str, rows: pl.DataFrame, strict: bool, setup: str = "") -> Comparison | None:
     """Compare Jinja and the compiler on every row; None for a template that the sandbox refuses."""
     try:
-        template = template_of(source, strict)
+        template = template_of(source, strict, setup)
     except TemplateError:
         return None
     compiled = compile_template(template, {name: rows.schema[name] for name in rows.columns if name != DRAW})

@@ -207,29 +207,43 @@ class Loop:
 
     def run(self, frame: pl.DataFrame, flats: Flats) -> pl.DataFrame:
         """Return the frame with what the loop makes of each row."""
-        items = self._explode(frame)
+        sizes = frame[next(iter(self.lists.values()))].list.len().cast(pl.Int64)
+        if (sizes.sum() or 0) > MOST_ITEMS:
+            raise TooLargeError(sizes.sum())
+        items, counts = self._explode(frame, sizes), sizes.to_numpy()
         if self.keep is not None:
             items = self.before.run(items, flats).filter(pl.col(self.keep))
-        counts = np.bincount(items[ROW].to_numpy(), minlength=len(frame)).astype(np.int64)
+            counts = np.bincount(items[ROW].to_numpy(), minlength=len(frame)).astype(np.int64)
         offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
-        if self.index in self.numbers:
-            positions = np.arange(len(items), dtype=np.int64) - np.repeat(offsets[:-1], counts)
-            items = items.with_columns(pl.Series(self.index, positions))
-        if self.length in self.numbers:
-            items = items.with_columns(pl.Series(self.length, np.repeat(counts, counts)))
+        if self.keep is not None:
+            items = self._number(items, counts, offsets)
         done = self.body.run(items, flats)
         return frame.with_columns(
             *(_nest(done[name], offsets).alias(made) for made, name in self.nested.items()),
             *(_join(done[name], offsets, self.between).alias(made) for made, name in self.texts.items()),
         )
 
-    def _explode(self, frame: pl.DataFrame) -> pl.DataFrame:
-        total = frame.select(pl.col(next(iter(self.lists.values()))).list.len().cast(pl.Int64).sum()).item() or 0
-        if total > MOST_ITEMS:
-            raise TooLargeError(total)
-        lists = (pl.col(name).alias(item) for item, name in self.lists.items())
-        chosen = frame.select(*sorted(self.body.outer | self.before.outer), *lists).with_row_index(ROW)
-        return chosen.explode(list(self.lists), empty_as_null=False, keep_nulls=False)
+    def _explode(self, frame: pl.DataFrame, sizes: pl.Series) -> pl.DataFrame:
+        """Return the items, with their rows if some are to be left out, else with their positions."""
+        lists = {item: pl.col(name) for item, name in self.lists.items()}
+        others = [pl.col(name) for name in sorted(self.body.outer | self.before.outer)]
+        if self.keep is not None:
+            others.append(pl.int_range(pl.len(), dtype=pl.UInt32).alias(ROW))
+        else:
+            others += [pl.lit(sizes).alias(name) for name in self.numbers & {self.length}]
+            lists |= {name: pl.int_ranges(pl.lit(sizes), dtype=pl.Int64) for name in self.numbers & {self.index}}
+        chosen = frame.select(*others, **lists)
+        return chosen.explode(list(lists), empty_as_null=False, keep_nulls=False)
+
+    def _number(self, items: pl.DataFrame, counts: np.ndarray, offsets: np.ndarray) -> pl.DataFrame:
+        """Return items that were kept, with their positions and number."""
+        made = []
+        if self.index in self.numbers:
+            positions = np.arange(len(items), dtype=np.int64) - np.repeat(offsets[:-1], counts)
+            made.append(pl.Series(self.index, positions))
+        if self.length in self.numbers:
+            made.append(pl.Series(self.length, np.repeat(counts, counts)))
+        return items.with_columns(made)
 
 
 @dataclass

@@ -133,13 +133,6 @@ def _statement(t: Translator, node: nodes.ExprStmt) -> None:
     t.check(t.value(node.node))
 
 
-def _scope(t: Translator, node: nodes.Scope) -> None:
-    inner = t.fork()
-    inner.run(node.body)
-    _keep_lists(t, inner)
-    t.pieces += inner.pieces
-
-
 def _for(t: Translator, node: nodes.For) -> None:
     if node.recursive:
         refuse("a recursive loop")
@@ -374,7 +367,6 @@ STATEMENTS: Mapping[type[nodes.Node], Callable[[Translator, Any], None]] = {
     nodes.Assign: _set,
     nodes.AssignBlock: _set_block,
     nodes.With: _with,
-    nodes.Scope: _scope,
     nodes.ExprStmt: _statement,
     nodes.For: _for,
 }

@@ -406,7 +406,7 @@ def _plain(value: object) -> Any_:
     return value
 
 
-_INNER = (nodes.For, nodes.With, nodes.AssignBlock, nodes.Scope)
+_INNER = (nodes.For, nodes.With, nodes.AssignBlock)
 
 
 def _set_late(body: Sequence[nodes.Node]) -> set[str]:
