@@ -52,8 +52,6 @@ MUTATIONS = [
         ("expr=pl.when(condition).then(value.expr),", "expr=value.expr,"),
         ("expr = pl.when(held).then(a.expr).otherwise(held) if unknown", "expr = held & a.expr if unknown"),
         ("expr = pl.when(~held).then(b.expr).otherwise(held) if unknown", "expr = held | b.expr if unknown"),
-        ("        choice=None,\n", ""),
-        ("        shown=None,\n", ""),
         (
             'shown = condition.expr if b.constant == "" else ~condition.expr',
             'shown = condition.expr if b.constant == "" else condition.expr',

@@ -8,7 +8,7 @@ Every expression is total: on no row does Polars itself raise.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Never
 
 import polars as pl
@@ -291,15 +291,15 @@ def has_iterator(value: Any_) -> bool:
 
 def when_known(condition: pl.Expr, value: Value) -> Value:
     """Return the value, unknown in the rows where a condition is not true."""
-    return replace(
-        value,
+    return Value(
         expr=pl.when(condition).then(value.expr),
+        type=value.type,
         none=value.is_none() & condition.fill_null(False) if value.none is not False else False,
         undefined=value.is_undefined() & condition.fill_null(False) if value.undefined is not False else False,
         unknown=True,
-        constant=UNSET,
-        choice=None,
-        shown=None,
+        lazy=value.lazy,
+        soft=value.soft,
+        bounds=value.bounds,
     )
 
 
