@@ -7,7 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from taskmix.compiler.templates import RowWise, Vectorised, compile_template
+from taskmix.compiler.templates import NO_FACTS, RowWise, Vectorised, compile_template
+from taskmix.compiler.translator import Facts
 from taskmix.errors import TemplateError
 from taskmix.frames import DRAW
 from taskmix.templates.files import Template, TemplateSpec
@@ -72,13 +73,15 @@ class Comparison:
     vectorised: Vectorised | None = None
 
 
-def compare(source: str, rows: pl.DataFrame, strict: bool, setup: str = "") -> Comparison | None:
+def compare(
+    source: str, rows: pl.DataFrame, strict: bool, setup: str = "", facts: Facts = NO_FACTS
+) -> Comparison | None:
     """Compare Jinja and the compiler on every row; None for a template that the sandbox refuses."""
     try:
         template = template_of(source, strict, setup)
     except TemplateError:
         return None
-    compiled = compile_template(template, {name: rows.schema[name] for name in rows.columns if name != DRAW})
+    compiled = compile_template(template, {name: rows.schema[name] for name in rows.columns if name != DRAW}, facts)
     if isinstance(compiled, RowWise):
         return Comparison(refused=compiled.reason)
     wanted = by_jinja(template.output, rows)

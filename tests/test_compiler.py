@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from taskmix.catalog.loading import CatalogTask, load_catalog
 from taskmix.compiler import expressions, filters, methods, operators, python, scopes, statements, templates, tests
 from taskmix.compiler.templates import RowWise, Vectorised, compile_template
+from taskmix.compiler.translator import Facts
 from taskmix.errors import TaskmixError, TemplateError
 from taskmix.frames import DRAW
 from taskmix.tasks.opening import open_task
@@ -99,12 +100,13 @@ class Case:
     data: jinja_templates.Rows
     strict: bool
     setup: str = ""
+    facts: Facts = templates.NO_FACTS
 
 
 def checked(source: str, case: Case) -> Comparison | str | None:
     """Return what `compare` does, or what Polars says where it fails."""
     try:
-        return compare(source, case.data.frame, case.strict, case.setup)
+        return compare(source, case.data.frame, case.strict, case.setup, case.facts)
     except (Exception, pl.exceptions.PanicException) as error:
         return f"{type(error).__name__}: {error}"
 
@@ -135,7 +137,21 @@ def cases() -> Iterator[Case]:
         else:
             tree = jinja_templates.template(random, data)
         setup = str(jinja_templates.template(Random(number), data)) if number >= TEMPLATES + lines else ""
-        yield Case(tree, data, random.random() < 0.5, setup)
+        facts = Facts(never_null=never_null(data.frame)) if number % 8 < 4 else templates.NO_FACTS
+        yield Case(tree, data, random.random() < 0.5, setup, facts)
+
+
+def never_null(rows: pl.DataFrame) -> frozenset[str]:
+    """Return the columns that hold no null, not inside either."""
+    return frozenset(column.name for column in rows if _is_whole(column))
+
+
+def _is_whole(column: pl.Series) -> bool:
+    if column.dtype == pl.List:
+        return not column.null_count() and _is_whole(column.explode(empty_as_null=False))
+    if column.dtype == pl.Struct:
+        return not column.null_count() and all(map(_is_whole, column.struct.unnest()))
+    return not column.null_count()
 
 
 @pytest.fixture(scope="module")

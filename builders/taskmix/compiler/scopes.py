@@ -22,6 +22,7 @@ MOST_ITEMS = 5_000_000
 MOST_BYTES = 256 * 2**20
 """What the columns that a step reads may hold, each counted as often as the step names it."""
 _MOST_SPARSE = 3
+"""A text is put together in some rows alone if they are at most one in so many."""
 _MOST_NAMES, _MOST_NAMES_OF_TEXT = 2, 8
 """How often an expression may name columns before it is made a column itself."""
 MOST_BYTES_A_ROW = 32 * 2**20
@@ -340,7 +341,13 @@ class Scope:
         def flag(each: Flag) -> Flag:
             return change(each) if isinstance(each, pl.Expr) else each
 
-        return replace(value, expr=change(value.expr), none=flag(value.none), undefined=flag(value.undefined))
+        return replace(
+            value,
+            expr=change(value.expr),
+            none=flag(value.none),
+            undefined=flag(value.undefined),
+            shown=None if value.shown is None else change(value.shown),
+        )
 
     def look_up(self, lists: str, home: "Scope", position: pl.Expr) -> pl.Expr:
         """Return items of a list column of a scope around this one, by positions from 0; null at a null."""
