@@ -68,6 +68,7 @@ def main() -> None:
     show_default=True,
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
 @json_option
 def build(
     mixture: str | None,
@@ -78,6 +79,7 @@ def build(
     limit: int | None,
     workers: int | None,
     memory: int,
+    plan_only: bool,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.
@@ -88,8 +90,14 @@ def build(
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display
     from taskmix.cli.progress import progress
+    from taskmix.planning import plan
 
     with progress() as reporters:
+        if plan_only:
+            options = {"mirror": mirror, "seed": seed, "limit": limit, "workers": workers, "progress": reporters.read}
+            made = plan(mixture, catalog=load_catalog(catalog), **options)  # type: ignore[arg-type]
+            click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)
+            return
         built = run(
             mixture,
             catalog=load_catalog(catalog),

@@ -24,7 +24,8 @@ SPLITS: tuple[OutSplit, ...] = ("train", "validation", "heldout", "heldout_templ
 class Part:
     """What one task gives to one split of the mixture: `turns` of rows, and how they are posed.
 
-    `ration` says what the mixture's rates give the task, in train.
+    `ration` says what the mixture's rates give the task, and `phrasings` how many examples a row has in one pass, in
+    train.
     """
 
     split: OutSplit
@@ -32,6 +33,7 @@ class Part:
     turns: tuple[Turn, ...]
     counts: Counts
     ration: Ration | None = None
+    phrasings: int = 1
 
     @property
     def task(self) -> Task:
@@ -61,6 +63,36 @@ class Part:
     def rows(self) -> RowSet:
         """Return the source's rows that are used."""
         return reduce(or_, (turn.rows for turn in self.turns))
+
+
+def figures(part: Part) -> dict[str, object]:
+    """Return the figures of a part, as the lock and `mix build --plan` have them.
+
+    `rows` are its examples, `used` the source's rows that they are made of, `capped` those that a cap leaves out.
+    """
+    counts, used = part.counts, len(part.rows)
+    found: dict[str, object] = {
+        "split": part.split,
+        "task": part.task.name,
+        "source_split": part.source.source_split,
+        "rows": len(part),
+        "templates": [template.name for template in part.templates],
+        "source_rows": counts.source,
+        "cut": counts.cut,
+        "dropped": {
+            "where": counts.where,
+            "duplicates": counts.duplicates,
+            "contaminated": dict(counts.contaminated),
+            "length": counts.too_short_or_long,
+            "empty": counts.empty,
+        },
+        "usable": counts.usable,
+        "used": used,
+    }
+    if part.ration is not None:
+        passes = len(part) / (used * part.phrasings) if used else 0.0
+        found |= {"rate": part.ration.rate, "share": part.ration.share, "passes": round(passes, 6)}
+    return found
 
 
 def key(spec: MixtureSpec, task: Task, split: Split, purpose: str, *more: object) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taskmix.catalog.loading import Catalog
-from taskmix.catalog.models import MixtureSpec
+from taskmix.catalog.models import MixtureSpec, TokensSpec
 from taskmix.catalog.selection import select
 from taskmix.errors import CatalogError
 from taskmix.mixing.examples import Progress, no_progress
@@ -17,6 +17,7 @@ from taskmix.mixing.holdout import assign_roles
 from taskmix.mixing.judging import Judging, splits_read
 from taskmix.mixing.parts import SPLITS, Part
 from taskmix.mixing.reading import Reader
+from taskmix.mixing.tokens import Counter, open_tokenizer
 from taskmix.mixing.training import train
 from taskmix.tasks.held import Held
 from taskmix.tasks.opening import open_task
@@ -28,7 +29,10 @@ CONVERSATION_FORMATS = frozenset(("messages", "sharegpt"))
 
 @dataclass(frozen=True)
 class Plan:
-    """A mixture, resolved. `excluded` maps relatives of held-out tasks to what they are related to."""
+    """A mixture, resolved. `excluded` maps relatives of held-out tasks to what they are related to.
+
+    `tokenizer` is the hash of the tokenizer that its budget is counted by.
+    """
 
     mixture: str
     spec: MixtureSpec
@@ -38,6 +42,7 @@ class Plan:
     excluded: Mapping[str, str]
     refused: Mapping[str, str]
     limit: int | None = None
+    tokenizer: str | None = None
 
     @property
     def seed(self) -> int:
@@ -91,9 +96,19 @@ def make_plan(
     judging = Judging(spec, limit, usable)
     parts = [part for each in roles.train for part in judging.seen(tasks[each])]
     parts += [judging.unseen(tasks[each]) for each in roles.heldout]
-    parts += train(spec, [tasks[each] for each in roles.train], usable, selection.weights)
+    tokens = _tokens(catalog, name, spec)
+    parts += train(spec, [tasks[each] for each in roles.train], usable, selection.weights, tokens)
     parts.sort(key=lambda part: (SPLITS.index(part.split), part.task.name))
-    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, selection.refused, limit)
+    tokenizer = None if tokens is None else tokens.sha256
+    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, selection.refused, limit, tokenizer)
+
+
+def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None:
+    """Return what counts tokens, if the mixture's size is in tokens."""
+    if not isinstance(spec.sampling.size, TokensSpec):
+        return None
+    where = catalog.where("mixtures", mixture, "sampling", "size")
+    return open_tokenizer(spec.sampling.size.tokenizer, catalog.path.parent, where)
 
 
 def _overridden(spec: MixtureSpec, seed: int | None, limit: int | None) -> MixtureSpec:

@@ -12,6 +12,7 @@ from taskmix.mixing.fitting import fit, nothing_left
 from taskmix.mixing.parts import Part, key, withheld, without_plain
 from taskmix.mixing.rates import Ration, Supply, rations
 from taskmix.mixing.reading import Counts, Key, Usable
+from taskmix.mixing.tokens import Counter
 from taskmix.rowsets import RowSet, lowest
 from taskmix.tasks.task import Task
 from taskmix.templates.files import Template
@@ -54,7 +55,7 @@ class Training:
             number += 1
         passes = max((turn.slot for turn in turns), default=0) + 1
         posing = replace(self.posing, assignment=self.assignment(passes))
-        return Part("train", posing, tuple(turns), self.counts, ration)
+        return Part("train", posing, tuple(turns), self.counts, ration, self.phrasings)
 
     def _pass(self, number: int) -> tuple[Turn, ...]:
         """Return the examples of one more pass."""
@@ -117,15 +118,35 @@ def _assignment(
 
 
 def train(
-    spec: MixtureSpec, tasks: Sequence[Task], usable: Mapping[Key, Usable], weights: Mapping[str, float]
+    spec: MixtureSpec,
+    tasks: Sequence[Task],
+    usable: Mapping[Key, Usable],
+    weights: Mapping[str, float],
+    tokens: Counter | None = None,
 ) -> list[Part]:
-    """Return what the tasks give to train: of what each has as much as the mixture's rates take."""
+    """Return what the tasks give to train: of what each has as much as the mixture's rates take.
+
+    `tokens` counts those of examples, where the mixture's size is in tokens.
+    """
     each = [training(spec, task, usable[task.name, task.splits["train"]]) for task in tasks]
-    sampling = spec.sampling
-    supplies = [Supply(one.posing.task.name, one.examples, weights.get(one.posing.task.name, 1.0)) for one in each]
-    if sampling.size is None:
-        given = [replace(found, examples=found.examples * sampling.passes) for found in rations(supplies)]
-    else:
-        size = sampling.size.tokens if isinstance(sampling.size, TokensSpec) else sampling.size
-        given = rations(supplies, sampling.strategy, sampling.max_rate, sampling.temperature, size)
+    given = _rations(spec, each, weights, tokens)
     return [one.part(ration) for one, ration in zip(each, given, strict=True) if ration.examples]
+
+
+def _rations(
+    spec: MixtureSpec, each: Sequence[Training], weights: Mapping[str, float], tokens: Counter | None
+) -> list[Ration]:
+    sampling = spec.sampling
+    supplies = [
+        Supply(
+            one.posing.task.name,
+            one.examples,
+            weights.get(one.posing.task.name, 1.0),
+            tokens.mean(one.posing, one.first) if tokens is not None else None,
+        )
+        for one in each
+    ]
+    if sampling.size is None:
+        return [replace(found, examples=found.examples * sampling.passes) for found in rations(supplies)]
+    size = sampling.size.tokens if isinstance(sampling.size, TokensSpec) else sampling.size
+    return rations(supplies, sampling.strategy, sampling.max_rate, sampling.temperature, size)

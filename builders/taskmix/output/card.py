@@ -108,7 +108,8 @@ def _tasks(plan: Plan) -> str:
                 licence,
                 ", ".join(_listed(spec.language)),
             )
-            rows.append((*cells, split, f"{len(part):,}", share, len(part.templates)))
+            passes = f"{len(part) / (len(part.rows) * part.phrasings):.2f}" if split == "train" else "–"
+            rows.append((*cells, split, f"{len(part):,}", share, passes, len(part.templates)))
     head = (
         "task",
         "cluster",
@@ -119,6 +120,7 @@ def _tasks(plan: Plan) -> str:
         "split",
         "rows",
         "share of train",
+        "passes",
         "templates",
     )
     return "## Tasks\n\n" + _table(head, rows)
