@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import or_
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,12 +15,17 @@ from taskmix.catalog.models import OptionsSpec
 from taskmix.compiler.templates import RowWise
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.mixing.assignment import OPTIONS, SHOTS, SLOT, TEMPLATE, Assignment, EveryTemplate
-from taskmix.mixing.styles import option_lists, worked_examples
+from taskmix.mixing.styles import option_lists, places, worked_examples
 from taskmix.rendering import Rendered, render
 from taskmix.rowsets import RowSet, lowest
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 from taskmix.templates.rows import Alternatives
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.uint64]
 
 Progress = Callable[[str, int], None]
 _LABEL_NAMES = frozenset(("label", "choices"))
@@ -164,7 +170,7 @@ def _alternatives(task: Task) -> Alternatives:
 
 
 def _styled(
-    posing: Posing, template: Template, rendered: pl.DataFrame, numbers: "np.ndarray", planned: pl.DataFrame
+    posing: Posing, template: Template, rendered: pl.DataFrame, numbers: "Numbers", planned: pl.DataFrame
 ) -> pl.DataFrame:
     """Add `prompt` and `ending` to rendered texts, with the options and worked examples that are planned."""
     if planned[OPTIONS][0]:
@@ -188,17 +194,31 @@ def _with_shots(
     posing: Posing, exemplars: "Exemplars", template: Template, rendered: pl.DataFrame, planned: pl.DataFrame
 ) -> pl.DataFrame:
     texts, rows = exemplars.texts(posing, template, options=planned[OPTIONS][0])
-    own = (
-        planned[SOURCE_ROW].to_numpy()
-        if exemplars.split == posing.split
-        else np.full(len(planned), 2**64 - 1, np.uint64)
-    )
-    draws = _slot_draws(posing, "shots", template, planned)
-    shown = worked_examples(planned[SHOTS].to_numpy(), draws, own, texts, rows)
+    shown = worked_examples(*_shots(posing, exemplars, template, planned), texts, rows)
     return rendered.with_columns(instruction=pl.concat_str(shown, "instruction"))
 
 
-def _slot_draws(posing: Posing, purpose: str, template: Template, planned: pl.DataFrame) -> "np.ndarray":
+def _shots(
+    posing: Posing, exemplars: "Exemplars", template: Template, planned: pl.DataFrame
+) -> tuple["NDArray[np.uint8]", "Numbers", "Numbers"]:
+    """Return how many worked examples rows have, the draws that they follow from, and the rows they must not be."""
+    own = planned[SOURCE_ROW].to_numpy()
+    if exemplars.split != posing.split:
+        own = np.full(len(planned), _NO_ROW, np.uint64)
+    return planned[SHOTS].to_numpy(), _slot_draws(posing, "shots", template, planned), own
+
+
+def shown_rows(posing: Posing, planned: pl.DataFrame) -> list[int]:
+    """Return the rows of the worked examples before one planned example, in their order."""
+    if posing.exemplars is None or not planned[SHOTS][0]:
+        return []
+    template = posing.templates[planned[TEMPLATE][0]]
+    _, rows = posing.exemplars.texts(posing, template, options=planned[OPTIONS][0])
+    found = places(*_shots(posing, posing.exemplars, template, planned), rows)
+    return [int(rows[place[0]]) for place, use in found if use[0]]
+
+
+def _slot_draws(posing: Posing, purpose: str, template: Template, planned: pl.DataFrame) -> "Numbers":
     key = np.uint64(posing.key(purpose, template.name))
     return hashing.draw(planned[SLOT].to_numpy().astype(np.uint64), hashing.draw(key, planned[SOURCE_ROW].to_numpy()))
 
@@ -244,21 +264,21 @@ class Exemplars:
     rows: RowSet
     key: int
     _frame: pl.DataFrame | None = None
-    _texts: dict[tuple[str, bool], tuple[pl.Series, "np.ndarray"]] = field(default_factory=dict)
+    _texts: dict[tuple[str, bool], tuple[pl.Series, "Numbers"]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     def __len__(self) -> int:
         """Return how many can be shown before any row, which is none of them itself."""
         return max(0, min(len(self.rows), _EXEMPLARS) - 1)
 
-    def texts(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "np.ndarray"]:
+    def texts(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
         """Return prompt and completion of each, under a template and with options or without, and their rows."""
         with self._lock:
             if (template.name, options) not in self._texts:
                 self._texts[template.name, options] = self._shown(posing, template, options=options)
             return self._texts[template.name, options]
 
-    def _shown(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "np.ndarray"]:
+    def _shown(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
         if self._frame is None:
             names = names_read(self.task, posing.templates, evaluation=True)
             (few,) = lowest([self.rows], [self.key], _EXEMPLARS)

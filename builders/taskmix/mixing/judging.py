@@ -79,7 +79,9 @@ class Judging:
         self, task: Task, name: OutSplit, split: Split, rows: RowSet, train: Split | None
     ) -> Exemplars | None:
         few = self.spec.evaluation.few_shot
-        if few is None or name not in few.splits or train is None or (task.name, train) not in self.usable:
+        if few is None or name not in few.splits or not task.templates:
+            return None
+        if train is None or (task.name, train) not in self.usable:
             return None
         source = self.usable[task.name, train].rows
         shown = source - rows if train == split else source
