@@ -238,6 +238,7 @@ MUTATIONS = [
         ("np.repeat(offsets[:-1], counts)", "np.repeat(offsets[1:], counts)"),
         ("pl.Series(self.length, np.repeat(counts, counts))", "pl.Series(self.length, np.repeat(counts + 1, counts))"),
         ("name for other, name in alike if other.meta.eq(expr)", "name for other, name in alike if other is not expr"),
+        ("else change(value.shown)", "else value.shown"),
         ("(each.start, each.place) == (flat.start, place)", "each.start == flat.start"),
         ("frame[self.bare].clone().scatter(places, texts)", "frame[self.bare].clone()"),
     ),

@@ -187,8 +187,12 @@ def length(c: Context, value: Any_) -> Any_:
         size = found.expr.list.len()
     elif isinstance(found.type, StructOf):
         size = pl.when(found.expr.is_not_null()).then(pl.lit(len(found.type.fields)))
-    elif found.undefined is True and not c.strict:
+    elif found.type == NOTHING and found.undefined is True and not c.strict:
         return constant(0)
+    elif found.undefined is not False and not c.strict:
+        # nothing else of these types has a length
+        size = pl.when(found.is_undefined()).then(pl.lit(0, dtype=pl.Int64))
+        return Value(size, INT, unknown=True)
     else:
         return FAILS
     if found.undefined is not False and not c.strict:

@@ -356,7 +356,9 @@ def range_(c: Context, *args: Any_) -> Any_:
 
 
 def _numbers(start: pl.Expr, end: pl.Expr, step: int) -> Value:
-    fits = ((end - start).abs() <= _MOST_RANGE) & (start.abs() < 2**62) & (end.abs() < 2**62)
+    # the magnitude of -(2**63) would not fit
+    bounded = start.is_between(-(2**62), 2**62) & end.is_between(-(2**62), 2**62)
+    fits = bounded & ((end - start).abs() <= _MOST_RANGE)
     known_start, known_end = pl.when(fits).then(start), pl.when(fits).then(end)
     numbers = pl.int_ranges(known_start, known_end, step, dtype=pl.Int64)
     return Value(numbers, RANGE, unknown=True)
