@@ -135,8 +135,8 @@ MUTATIONS = [
         ("found.expr.list.reverse(), found.type", "found.expr, found.type"),
         ("descending=bool(down)", "descending=not down"),
         (
-            "return no_digit | stripped_text.str.contains(_NOT_IN_NUMBERS)",
-            'return no_digit | ~stripped_text.str.contains("^[0-9.]+$")',
+            "return no_digit | text.str.strip_chars(rules.WHITESPACE).str.contains(_NOT_IN_NUMBERS)",
+            'return no_digit | ~text.str.strip_chars(rules.WHITESPACE).str.contains("^[0-9.]+$")',
         ),
         (
             r'no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")',
