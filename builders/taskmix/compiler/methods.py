@@ -112,7 +112,8 @@ def join(c: Context, text: Value, iterable: Any_) -> Any_:
     if items.type.item == NOTHING:
         return filters.joined(c, items, text)
     if items.type.item != TEXT:
-        return Value(pl.when(items.expr.list.len() == 0).then(pl.lit("")), TEXT, unknown=True)
+        empty = (items.expr.list.len() == 0) & text.expr.is_not_null()
+        return Value(pl.when(empty).then(pl.lit("")), TEXT, unknown=True)
     clean = filters.all_texts(items)
     return filters.joined(c, clean, text)
 
