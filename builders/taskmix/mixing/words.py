@@ -139,7 +139,7 @@ def _bytes(texts: pl.Series) -> "tuple[NDArray[np.uint8], Places]":
 def _cuts(ends: "Places") -> "Places":
     """Return between which texts to cut, so that the pieces have some `_AT_ONCE` bytes."""
     wanted = np.arange(ends[0], ends[-1], _AT_ONCE)
-    return np.unique(np.append(np.searchsorted(ends, wanted), len(ends) - 1))
+    return np.unique(np.concatenate([[0], np.searchsorted(ends, wanted), [len(ends) - 1]]))
 
 
 def _read_piece(content: "NDArray[np.uint8]", ends: "Places", table: "Hashes") -> Words:
