@@ -6,6 +6,7 @@ from functools import partial, reduce
 from operator import or_
 
 from taskmix.catalog.models import MixtureSpec, TokensSpec
+from taskmix.errors import CatalogError
 from taskmix.mixing.assignment import PLAIN, Assignment, NoTemplate, drawn
 from taskmix.mixing.examples import Exemplars, Posing, Turn, takes_options
 from taskmix.mixing.fitting import fit, nothing_left
@@ -80,6 +81,13 @@ def turns_of(number: int, phrasings: int, rows: RowSet) -> tuple[Turn, ...]:
 
 def training(spec: MixtureSpec, task: Task, usable: Usable) -> Training:
     """Return what a task may give to train."""
+    if not len(usable.rows):
+        rows = sum(usable.counts.contaminated.values())
+        raise CatalogError(
+            f"all {rows:,} rows of the task {task.name} are in evaluation splits too",
+            where=task.entry.where(),
+            hint="see docs/contamination.md; or hold the task out, or set `decontamination: off`",
+        )
     split, out = task.splits["train"], withheld(spec, task)
     templates = tuple(template for template in task.templates if template.name not in out)
     phrasings = _phrasings(spec, task, templates)
