@@ -1,6 +1,7 @@
 """Bad input gets one clear message with its place, exit 1 or 2, no traceback; an earlier mixture stays as it was."""
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from taskmix.building import Reporters, build
 from taskmix.cli import main
-from taskmix.errors import SourceError
+from taskmix.errors import CatalogError, SourceError
 
 CATALOG = """\
 version: 1
@@ -331,3 +332,11 @@ def test_a_source_that_changes_during_a_build_fails_it(rows: str, built: Path) -
     with pytest.raises(SourceError, match="changed while it was read"):
         build(reporters=Reporters(start=change))
     assert hashes(built / "mixtures" / "m") == before
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    inner = CatalogError("b", where="f:2")
+    error = CatalogError("a", where="f:1", hint="do", more=[inner])
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is CatalogError
+    assert str(again) == str(error) == "f:1: a\n  do\nf:2: b"

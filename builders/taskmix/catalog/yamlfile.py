@@ -81,6 +81,9 @@ def parse(text: str, path: Path, tags: Collection[str] = ()) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark is not None else str(path)
+        if "nesting depth" in (error.problem or ""):
+            # libyaml's own bound, which it meets while it looks ahead of the events
+            raise CatalogError(f"nested deeper than {MAX_DEPTH} levels", where=where) from None
         at_tab = mark is not None and text.removeprefix("\ufeff")[mark.index : mark.index + 1] == "\t"
         hint = "indent with spaces, not tabs" if at_tab else ""
         raise CatalogError(f"not valid YAML: {visible(error.problem or '')}", where=where, hint=hint) from None

@@ -69,6 +69,12 @@ def main() -> None:
     show_default=True,
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
+@click.option(
+    "--dropped",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --plan: write the rows that leave train for being in an evaluation split to this file (JSON lines).",
+)
 @json_option
 def build(
     mixture: str | None,
@@ -79,6 +85,8 @@ def build(
     limit: int | None,
     workers: int | None,
     memory: int,
+    plan_only: bool,
+    dropped: Path | None,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.
@@ -89,8 +97,18 @@ def build(
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display
     from taskmix.cli.progress import progress
+    from taskmix.planning import plan, write_dropped
 
+    if dropped is not None and not plan_only:
+        raise click.UsageError("--dropped goes with --plan")
     with progress() as reporters:
+        if plan_only:
+            options = {"mirror": mirror, "seed": seed, "limit": limit, "workers": workers, "progress": reporters.read}
+            made = plan(mixture, catalog=load_catalog(catalog), **options)  # type: ignore[arg-type]
+            if dropped is not None:
+                write_dropped(made, dropped)
+            click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)
+            return
         built = run(
             mixture,
             catalog=load_catalog(catalog),
@@ -275,6 +293,27 @@ def verify(folder: str, as_json: bool) -> None:
         click.echo(json.dumps({"ok": True, "files": files, "rows": rows}))
     else:
         click.echo(f"{folder}: {files} files and {rows:,} rows are what the lock says")
+
+
+@main.command(epilog="Example: mix explain mixtures/starter 5f0c2a9be14d7c3380f1a6b2")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("row_id", metavar="ID")
+@catalog_option
+@mirror_option
+@json_option
+def explain(folder: Path, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
+    """Trace the row ID of the mixture in DIR to its source, and render it again.
+
+    Exit 1 if it has not the same bytes any more.
+    """
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display
+    from taskmix.explaining import explain as run
+
+    found = run(folder, row_id, catalog=load_catalog(catalog), mirror=mirror)
+    click.echo(display.explained_json(found) if as_json else display.explained(found), nl=as_json)
+    if not found.same:
+        raise click.exceptions.Exit(1)
 
 
 @main.command(epilog="Example: mix init my-project && cd my-project && mix build")

@@ -46,6 +46,7 @@ from taskmix.compiler.values import (
 from taskmix.templates.filters import MAX_COUNT
 
 _MOST_BYTES = 1_000_000
+_MOST_COUNTED = 2**32
 _SHORT = 64
 # what C's `isspace` holds for is stripped from a number; of other whitespace it depends on the rest of the text
 _SPACE = " \t\n\r\x0b\x0c"
@@ -209,13 +210,17 @@ def length(c: Context, value: Any_) -> Any_:
         size = found.expr.list.len()
     elif isinstance(found.type, StructOf):
         size = pl.when(found.expr.is_not_null()).then(pl.lit(len(found.type.fields)))
-    elif found.undefined is True and not c.strict:
+    elif found.type == NOTHING and found.undefined is True and not c.strict:
         return constant(0)
+    elif found.undefined is not False and not c.strict:
+        # nothing else of these types has a length
+        size = pl.when(found.is_undefined()).then(pl.lit(0, dtype=pl.Int64))
+        return Value(size, INT, unknown=True)
     else:
         return FAILS
     if found.undefined is not False and not c.strict:
         size = pl.when(found.is_undefined()).then(pl.lit(0)).otherwise(size)
-    return Value(size.cast(pl.Int64), INT, unknown=found.may_be_null)
+    return Value(size.cast(pl.Int64), INT, unknown=found.may_be_null, bounds=(0, _MOST_COUNTED))
 
 
 def tojson(c: Context, value: Any_, indent: Any_ = _NONE) -> Any_:
@@ -280,14 +285,15 @@ def _int_of_text(found: Value, default: Value) -> Any_:
     decimal = plain.str.contains(r"^[+-]?[0-9]{1,15}\.[0-9]{0,15}$")
     number = pl.when(whole).then(plain).when(decimal).then(plain.str.split(".").list.first())
     expr = number.str.strip_prefix("+").cast(pl.Int64, strict=False)
-    hopeless = _no_number(found.expr, plain)
+    hopeless = _no_number(found.expr)
     return _or_default(found, expr, expr.is_not_null(), hopeless, default)
 
 
-def _no_number(text: pl.Expr, stripped_text: pl.Expr) -> pl.Expr:
+def _no_number(text: pl.Expr) -> pl.Expr:
     """Return whether Python surely reads no number from a text; what is left in doubt goes to Jinja."""
     no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")
-    return no_digit | stripped_text.str.contains(_NOT_IN_NUMBERS)
+    # beside other whitespace, that of C may be left
+    return no_digit | text.str.strip_chars(rules.WHITESPACE).str.contains(_NOT_IN_NUMBERS)
 
 
 def _or_default(found: Value, expr: pl.Expr, certain: pl.Expr, failed: pl.Expr, default: Value) -> Any_:
@@ -315,7 +321,7 @@ def float_(c: Context, value: Any_, default: Any_ = _ZERO_FLOAT) -> Any_:
         plain = found.expr.str.strip_chars(_SPACE)
         simple = plain.str.contains(r"^[+-]?[0-9]{1,15}(\.[0-9]{0,15})?$")
         expr = pl.when(simple).then(plain.str.strip_prefix("+")).cast(pl.Float64, strict=False)
-        hopeless = _no_number(found.expr, plain)
+        hopeless = _no_number(found.expr)
     elif found.type == NOTHING:
         return other if found.none is True else FAILS
     else:

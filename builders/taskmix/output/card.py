@@ -6,7 +6,8 @@ from importlib import metadata
 
 import yaml
 
-from taskmix.mixing.plan import SPLITS, Part, Plan
+from taskmix.mixing.parts import SPLITS, Part
+from taskmix.mixing.plan import Plan
 from taskmix.output import licences
 from taskmix.output.shards import Written
 from taskmix.text import visible
@@ -101,7 +102,7 @@ def _tasks(plan: Plan) -> str:
     for split in SPLITS:
         for part in plan.parts_of(split):
             spec = part.task.entry.spec
-            share = f"{len(part.rows) / total:.1%}" if split == "train" else "–"
+            share = f"{len(part) / total:.1%}" if split == "train" else "–"
             licence = ", ".join(_listed(spec.license))
             cells = (
                 part.task.name,
@@ -111,7 +112,8 @@ def _tasks(plan: Plan) -> str:
                 licence,
                 ", ".join(_listed(spec.language)),
             )
-            rows.append((*cells, split, f"{len(part.rows):,}", share, len(part.templates)))
+            passes = f"{len(part) / (len(part.rows) * part.phrasings):.2f}" if split == "train" else "–"
+            rows.append((*cells, split, f"{len(part):,}", share, passes, len(part.templates)))
     head = (
         "task",
         "cluster",
@@ -122,6 +124,7 @@ def _tasks(plan: Plan) -> str:
         "split",
         "rows",
         "share of train",
+        "passes",
         "templates",
     )
     return "## Tasks\n\n" + _table(head, rows)
@@ -171,12 +174,14 @@ def _dropped(plan: Plan) -> str:
             f"{c.source:,}",
             f"{c.cut:,}",
             f"{c.where:,}",
+            f"{c.duplicates:,}",
+            f"{sum(c.contaminated.values()):,}",
             f"{c.too_short_or_long:,}",
             f"{c.empty:,}",
             f"{c.usable:,}",
         )
         for part in plan.parts
-        if (c := part.counts).cut or c.where or c.too_short_or_long or c.empty
+        if (c := part.counts).cut or c.where or c.duplicates or c.contaminated or c.too_short_or_long or c.empty
     ]
     if not rows:
         return ""
@@ -186,6 +191,8 @@ def _dropped(plan: Plan) -> str:
         "rows of the source split",
         "of another split",
         "dropped by `where`",
+        "duplicates",
+        "in an evaluation split",
         "dropped by length",
         "left empty by their template",
         "usable",

@@ -9,7 +9,8 @@ from typing import Any
 
 from taskmix import hashing
 from taskmix.errors import OutputError
-from taskmix.mixing.plan import Part, Plan
+from taskmix.mixing.parts import figures
+from taskmix.mixing.plan import Plan
 from taskmix.output.folder import LOCK
 from taskmix.output.shards import Written, describe
 from taskmix.tasks.task import Task
@@ -31,12 +32,13 @@ def make_lock(plan: Plan, written: Written, engines: Engines, card: Path) -> Jso
         "mixture": plan.mixture,
         "seed": plan.seed,
         "limit": plan.limit,
+        "tokenizer": plan.tokenizer,
         "versions": {name: metadata.version(name) for name in LIBRARIES},
         "spec": plan.spec.model_dump(mode="json", by_alias=True),
         "tasks": {name: _task(task) for name, task in sorted(tasks.items())},
         "holdout": {"heldout": list(plan.heldout), "excluded": dict(plan.excluded)},
         "refused": dict(plan.refused),
-        "plan": [_part(part) | engines[part.split, part.task.name] for part in plan.parts],
+        "plan": [figures(part) | engines[part.split, part.task.name] for part in plan.parts],
         "splits": {
             name: {"rows": split.rows, "content_sha256": split.content_sha256} for name, split in written.items()
         },
@@ -67,21 +69,6 @@ def _task(task: Task) -> Json:
             "file": template.name if template else None,
             "sha256": hashing.file_sha256(template) if template else None,
         },
-    }
-
-
-def _part(part: Part) -> Json:
-    counts = part.counts
-    return {
-        "split": part.split,
-        "task": part.task.name,
-        "source_split": part.source.source_split,
-        "rows": len(part.rows),
-        "templates": [template.name for template in part.templates],
-        "source_rows": counts.source,
-        "cut": counts.cut,
-        "dropped": {"where": counts.where, "length": counts.too_short_or_long, "empty": counts.empty},
-        "usable": counts.usable,
     }
 
 
