@@ -81,8 +81,8 @@ def _contradicting(licences: Licences) -> list[str]:
     commercial = sorted(name for family, names in families.items() if family != "cc-by-nc-sa" for name in names)
     forbidden = _matching(licences, _NO_COMMERCE)
     if commercial and (others := [name for name in forbidden if not name.startswith("cc-by-nc-sa")]):
-        shown = f"{', '.join(others)} forbid commercial use, which {', '.join(commercial)} demand to allow"
-        found.append(f"{shown}: no licence of the whole meets both")
+        shown = f"forbidden by {', '.join(others)}, to be allowed by {', '.join(commercial)}"
+        found.append(f"commercial use is {shown}: no licence of the whole meets both")
     elif forbidden:
         found.append(f"{', '.join(forbidden)}: the whole may not be used commercially")
     return found
