@@ -103,7 +103,7 @@ def test_a_dry_run_writes_nothing_and_bytes_are_counted(mixtures: Mixtures, url:
     assert set(push(mixtures["a"], StorePlace(url), Options(dry_run=True)).sent) == set(FILES)
     assert content(url) == {}
     told = list[int]()
-    done = push(mixtures["a"], StorePlace(url), report=Reporter(start=told.append, sent=told.append))
+    done = push(mixtures["a"], url, report=Reporter(start=told.append, sent=told.append))
     assert told[0] == done.bytes == sum(told[1:]) > 0
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from taskmix.sharing.pushed import Pushed
 
 
-@click.command(epilog="Example: mix push mixtures/starter ORG/NAME --private --tag v1")
+@click.command(epilog="Example: mix push mixtures/starter ./copies/starter")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("destination", metavar="ORG/NAME|URL")
 @click.option("--private", is_flag=True, help="Make the repository private, if it has to be made.")
@@ -45,10 +45,10 @@ def push(
     seed: int | None,
     as_json: bool,
 ) -> None:
-    """Push the mixture in DIR to a dataset repository on the hub, or to any URL that fsspec knows.
+    """Push the mixture in DIR to a dataset repository on the hub, to a URL that fsspec knows, or to a folder.
 
-    On the hub all of it lands in one commit, or nothing does. What is there already is not sent again. The token is
-    that of HF_TOKEN or of `hf auth login`.
+    On the hub, `mix push mixtures/starter ORG/NAME`, all of it lands in one commit, or nothing does. What is there
+    already is not sent again. The token is that of HF_TOKEN or of `hf auth login`.
     """
     from taskmix.cli.progress import transfer
     from taskmix.sharing.pushed import Options

@@ -18,7 +18,7 @@ from taskmix.text import visible
 
 CARD = "README.md"
 _FRONT = re.compile(r"\A---\n(.*?)^---\n", re.DOTALL | re.MULTILINE)
-_UNITED = ("license", "language", "task_categories", "tags")
+_UNITED = ("license", "language", "task_categories", "tags", "size_categories")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def root_card(hub: Hub, head: Head | None, folder: Path) -> Sequence[LocalFile]:
     if name is None:
         return ()
     own = _config(name, (folder / CARD).read_bytes(), (folder / LOCK).read_bytes(), str(hub.place))
-    others = [_download(hub, head, each) for each in planning.configs(head) if head and each != name]
+    others = [_download(hub, head, each) for each in planning.configs(head.files) if each != name] if head else []
     text = make(hub.id, sorted([own, *others], key=lambda config: config.name)).encode()
     return (LocalFile(CARD, text, hashlib.sha256(text).hexdigest(), len(text)),)
 
@@ -74,7 +74,6 @@ def make(repository: str, configs: Sequence[Config]) -> str:
     front: dict[str, Any] = {
         key: sorted({str(each) for config in configs for each in _listed(config.front.get(key, []))}) for key in _UNITED
     }
-    front["size_categories"] = sorted({str(each) for c in configs for each in _listed(c.front["size_categories"])})
     front["configs"] = [
         {
             "config_name": config.name,

@@ -17,6 +17,7 @@ from taskmix.output.lock import read_lock, verify
 from taskmix.sharing import downloading
 from taskmix.sharing.client import Patience, connected, default_patience
 from taskmix.sharing.places import FolderPlace, HubPlace, Place, StorePlace, place_of
+from taskmix.sharing.planning import configs
 from taskmix.sharing.pushed import Reporter
 from taskmix.sharing.remote import Hub, RemoteFile
 from taskmix.sharing.store import open_store, understood
@@ -70,11 +71,11 @@ def _from_hub(place: HubPlace, report: Reporter, patience: Patience) -> Fetched:
             what = "revision" if isinstance(error, RevisionNotFoundError) else "dataset"
             hint = "check the name; a private dataset needs `hf auth login` or HF_TOKEN"
             raise SourceError(f"the hub has no such {what}", where=str(place), hint=hint) from None
-        files = {
-            path.removeprefix(place.folder): file
-            for path, file in hub.files(commit).items()
-            if path.startswith(place.folder)
-        }
+        every = hub.files(commit)
+        if not place.config and LOCK not in every and (named := configs(every)):
+            hint = f"name one: {', '.join(f'{place.url}/{name}' for name in named)}"
+            raise SourceError("several mixtures, each a configuration", where=str(place), hint=hint)
+        files = {path.removeprefix(place.folder): file for path, file in every.items() if path.startswith(place.folder)}
 
         def download(name: str, target: Path) -> None:
             downloading.download(hub, commit, _listed(files, name, place), target)

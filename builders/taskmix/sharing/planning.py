@@ -1,7 +1,7 @@
 """What a push sends and deletes, from what the mixture is and what is there."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,12 @@ from typing import Any
 from taskmix import hashing
 from taskmix.errors import PushError
 from taskmix.output.folder import LOCK
-from taskmix.sharing.places import HubPlace
+from taskmix.sharing.places import CONFIG, HubPlace
 from taskmix.sharing.remote import Head, LocalFile
 
 _HARMLESS = re.compile(r"\.gitattributes|\.gitignore|README\.md|LICEN[CS]E[\w.]*", re.IGNORECASE)
 """What a repository may hold that was made for a mixture and has none yet."""
-_CONFIG_LOCK = re.compile(rf"([^/]+)/{re.escape(LOCK)}")
+_CONFIG_LOCK = re.compile(rf"({CONFIG.pattern})/{re.escape(LOCK)}")
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,14 @@ def plan(files: Sequence[LocalFile], head: Head | None, below: str) -> Change:
     kept = [file for file in files if file.path in there and there[file.path].holds(file)]
     ours = {file.path for file in files}
     deletes = sorted(path for path in there if path.startswith(f"{below}data/") and path not in ours)
-    return Change([file for file in files if file not in kept], deletes, kept)
+    stays = {file.path for file in kept}
+    return Change([file for file in files if file.path not in stays], deletes, kept)
 
 
-def configs(head: Head | None) -> list[str]:
-    """Return the names of the configurations that have a mixture each in a folder of their own."""
-    return sorted(found[1] for path in (head.files if head else ()) if (found := _CONFIG_LOCK.fullmatch(path)))
+def configs(files: Iterable[str]) -> list[str]:
+    """Return the names of the configurations that have a mixture each in a folder of their own, from all paths."""
+    found = (_CONFIG_LOCK.fullmatch(path) for path in files)
+    return sorted(each[1] for each in found if each)
 
 
 def check_layout(place: HubPlace, head: Head | None) -> None:
@@ -64,7 +66,8 @@ def check_layout(place: HubPlace, head: Head | None) -> None:
     Raises:
         PushError: the repository is another dataset, or holds one mixture where there are to be several, or several.
     """
-    there, named = (head.files if head else {}), configs(head)
+    there = head.files if head else {}
+    named = configs(there)
     where = str(place)
     if place.config is None and named:
         hint = f"name the one to push with --config: {', '.join(named)}, or a new one"

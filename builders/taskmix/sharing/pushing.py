@@ -8,7 +8,7 @@ from taskmix.output import licences
 from taskmix.output.lock import verify
 from taskmix.sharing import folders, hub, stores
 from taskmix.sharing.client import Patience, default_patience
-from taskmix.sharing.places import FolderPlace, HubPlace, Place
+from taskmix.sharing.places import FolderPlace, HubPlace, Place, destination_of
 from taskmix.sharing.pushed import Options, Pushed, Reporter
 from taskmix.text import visible
 
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 
 def push(
     folder: Path,
-    place: Place,
+    place: Place | str,
     options: Options | None = None,
     *,
     report: Reporter | None = None,
@@ -27,7 +27,7 @@ def push(
 
     Args:
         folder: a mixture that is what its lock says.
-        place: as `destination_of` gives it: a repository on the hub, a store of fsspec, or a folder.
+        place: `ORG/NAME` on the hub, a URL of fsspec, the path of a folder, or what `destination_of` gives for one.
         options: how; by default to a public repository, without a tag.
         report: what to call while bytes are sent.
         patience: how long to wait for the hub, and how often to try.
@@ -37,6 +37,7 @@ def push(
         PushError: the mixture is not where it was to go; the message says what is there.
         UsageError: the options make no sense for this place.
     """
+    place = destination_of(place) if isinstance(place, str) else place
     options, report = options or Options(), report or Reporter()
     _check(place, options)
     lock = verify(folder)

@@ -47,9 +47,19 @@ class Store:
 
     def send(self, name: str, path: Path, sent: Callable[[int], None]) -> None:
         """Write an object from a file, and tell how many bytes went."""
+        from fsspec.callbacks import Callback
+
+        told = 0
+
+        def tell(size: object, value: int, **more: object) -> None:
+            nonlocal told
+            sent(value - told)
+            told = value
+
         self._make_folder(name)
-        self.fs.put_file(os.fspath(path), self._path(name))
-        sent(path.stat().st_size)
+        self.fs.put_file(os.fspath(path), self._path(name), callback=Callback(hooks={"sent": tell}))
+        # not every store tells all of it
+        sent(path.stat().st_size - told)
 
     def get(self, name: str, path: Path) -> None:
         """Write an object's content to a file."""
