@@ -407,8 +407,16 @@ def test_a_mixture_on_the_hub_is_verified_and_kept(hub: World) -> None:
     assert not [each for each in hub.hub.asked() if "resolve" in each.path]
 
 
-@pytest.mark.parametrize("path", [TRAIN, "mix.lock.json", "README.md"])
-@pytest.mark.parametrize("damage", ["flip", "cut", "portal"])
+@pytest.mark.parametrize(
+    ("damage", "path"),
+    [
+        ("flip", TRAIN),
+        ("flip", "mix.lock.json"),
+        ("flip", "README.md"),
+        ("cut", VALIDATION),
+        ("portal", "mix.lock.json"),
+    ],
+)
 def test_a_damaged_download_is_refused_named_and_not_kept(hub: World, path: str, damage: str, tmp_path: Path) -> None:
     id, cache = f"org/damaged-{damage}", str(tmp_path)
     if not repository(hub, id).path.exists():

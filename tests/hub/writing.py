@@ -146,8 +146,10 @@ def commit(request: Request) -> Answer:
         request.writer(id)
     elif user is None:
         raise RefusedError(401, "", "Invalid username or password.")
-    if header["value"].get("parentCommit", parent) != parent:
-        raise RefusedError(412, "", "A commit has happened since. Please refresh and try again.")
+    if (wanted := header["value"].get("parentCommit", parent)) != parent:
+        if "create_pr" not in request.query:
+            raise RefusedError(412, "", "A commit has happened since. Please refresh and try again.")
+        parent = wanted
     there = state["commits"][parent]["files"]
     changes: dict[str, Entry | None] = {}
     for line in lines:

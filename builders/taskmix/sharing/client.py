@@ -153,7 +153,7 @@ def retried(
 
 def wait(error: Exception, pause: float) -> None:
     """Wait as long as the hub asks for in an answer, or for `pause` seconds."""
-    headers = getattr(getattr(error, "response", None), "headers", {})
+    headers = getattr(getattr(_cause(error), "response", None), "headers", {})
     after, window = headers.get("Retry-After", ""), _RESET.search(headers.get("RateLimit", ""))
     asked = float(after) if after.isdigit() else float(window[1]) if window else 0.0
     seconds = min(max(pause, asked), _LONGEST_WAIT)
@@ -203,10 +203,10 @@ def reason(error: BaseException) -> str:
     from huggingface_hub import get_token
 
     found = _cause(error)
-    lines = str(getattr(found, "server_message", None) or found).strip().splitlines()
-    text = re.sub(r"\?[^\s'\"]+", "", " ".join(line.strip() for line in lines if line.strip())[:300])
-    if (status := status_of(found)) is not None and str(status) not in text:
-        text = f"{text} (status {status})"
+    text = " ".join(str(getattr(found, "server_message", None) or found).split())
     if token := get_token():
         text = text.replace(token, "(token)")
+    text = re.sub(r"\?[^\s'\"]+", "", text)[:300]
+    if (status := status_of(found)) is not None and str(status) not in text:
+        text = f"{text} (status {status})"
     return visible(text or type(found).__name__)

@@ -49,19 +49,21 @@ def commit(hub: Hub, what: Commit) -> Landed:
         PushError: it is not on the hub: refused, in conflict with somebody else's, or without an answer for too long.
     """
     before = pulls.numbers(hub) if what.create_pr else frozenset[int]()
+    open_since: Exception | None = None
     for pause in (*hub.patience.pauses(), None):
         try:
             return _send(hub, what)
         except Exception as error:
             failure = error
-        if _is_refusal(failure):
-            raise _refused(hub, failure)
+        if _is_refusal(failure) and open_since is None:
+            raise _failed(hub, failure, "is unchanged")
         if landed := _settled(hub, what, before):
             return landed
         if status_of(failure) == _MOVED:
-            raise _conflict(hub, what, hub.commit_of(hub.place.revision)[0])
+            raise _conflict(hub, what, hub.commit_of(hub.place.revision))
         if pause is None or not may_pass(failure):
-            raise _refused(hub, failure)
+            raise _failed(hub, failure, "was unchanged when it was looked at after that")
+        open_since = open_since or failure
         wait(failure, pause)
     raise AssertionError(what)
 
@@ -101,9 +103,9 @@ def _is_refusal(error: Exception) -> bool:
     return 400 <= status < 500 and status != _MOVED and not may_pass(error)
 
 
-def _refused(hub: Hub, error: Exception) -> PushError:
+def _failed(hub: Hub, error: Exception, branch: str) -> PushError:
     told = meaning(error, str(hub.place), "the commit")
-    return PushError(f"{told.message}; {hub.place.revision} is unchanged", where=told.where, hint=told.hint)
+    return PushError(f"{told.message}; {hub.place.revision} {branch}", where=told.where, hint=told.hint)
 
 
 def _settled(hub: Hub, what: Commit, before: frozenset[int]) -> Landed | None:
@@ -126,7 +128,7 @@ def _settle(hub: Hub, what: Commit, before: frozenset[int]) -> Landed | None:
     """
     if what.create_pr:
         return pulls.find(hub, what.lock, pulls.numbers(hub) - before)
-    now, _ = hub.commit_of(hub.place.revision)
+    now = hub.commit_of(hub.place.revision)
     if now == what.parent.commit:
         return None
     first = hub.first_after(hub.place.revision, what.parent.commit) or now

@@ -66,7 +66,7 @@ def _from_hub(place: HubPlace, report: Reporter, patience: Patience) -> Fetched:
     with connected(patience) as api:
         hub = Hub(api, place, patience)
         try:
-            commit, _ = hub.commit_of(place.revision)
+            commit, _ = hub.ask(place.revision)
         except (RepositoryNotFoundError, RevisionNotFoundError) as error:
             what = "revision" if isinstance(error, RevisionNotFoundError) else "dataset"
             hint = "check the name; a private dataset needs `hf auth login` or HF_TOKEN"

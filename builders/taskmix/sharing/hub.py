@@ -112,8 +112,11 @@ def _send(what: _Push, head: Head, change: planning.Change) -> tuple[Landed, int
     hub, create_pr = what.hub, what.options.create_pr
     tally = _Tally(what.report.sent)
     what.report.start(change.size)
+    before = uploading.stamps(change.sends)
     additions = uploading.additions(change.sends, tally.add)
     uploading.upload(hub, additions, hub.place.revision, create_pr=create_pr)
+    if uploading.stamps(change.sends) != before:
+        raise PushError("the folder was changed while it was pushed", where=str(hub.place), hint="push again")
     counted = sum(file.size for file in change.sends if isinstance(file.source, Path))
     message = what.options.message or f"Push the mixture {visible(what.mixture)}"
     commit = committing.Commit(head, additions, change.deletes, what.lock, message, create_pr)

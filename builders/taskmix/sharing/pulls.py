@@ -20,8 +20,13 @@ def numbers(hub: Hub) -> frozenset[int]:
 
 def find(hub: Hub, lock: LocalFile, among: Collection[int]) -> Landed | None:
     """Return the newest pull request whose head has this lock; None if none of them has."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
     for number in sorted(among, reverse=True):
-        commit, _ = hub.commit_of(f"refs/pr/{number}")
+        try:
+            commit, _ = hub.ask(f"refs/pr/{number}")
+        except RevisionNotFoundError:
+            continue
         found = hub.one_file(commit, lock.path)
         if found is not None and found.holds(lock):
             return Landed(commit, number)

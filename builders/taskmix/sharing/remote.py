@@ -81,7 +81,16 @@ class Hub:
         """Return `org/name`."""
         return self.place.repository
 
-    def commit_of(self, revision: str) -> tuple[str, bool]:
+    def commit_of(self, revision: str) -> str:
+        """Return the commit that a revision names. Raises PushError if the hub does not say."""
+        from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+        try:
+            return self.ask(revision)[0]
+        except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+            raise meaning(error, str(self.place), "reading the repository") from None
+
+    def ask(self, revision: str) -> tuple[str, bool]:
         """Return the commit that a revision names, and whether the repository is private.
 
         Raises:
@@ -106,8 +115,8 @@ class Hub:
         return info.sha, bool(info.private)
 
     def head(self, revision: str) -> Head:
-        """Return what a revision holds now."""
-        commit, private = self.commit_of(revision)
+        """Return what a revision holds now; raises as `ask`."""
+        commit, private = self.ask(revision)
         return Head(commit, private, self.files(commit))
 
     def files(self, commit: str) -> Mapping[str, RemoteFile]:

@@ -110,6 +110,12 @@ def additions(files: Sequence[LocalFile], progress: Progress) -> "list[CommitOpe
     return found
 
 
+def stamps(files: Sequence[LocalFile]) -> list[tuple[int, int, int]]:
+    """Return what changes when a file is written again or replaced."""
+    found = [file.source.stat() for file in files if isinstance(file.source, Path)]
+    return [(each.st_ino, each.st_size, each.st_mtime_ns) for each in found]
+
+
 def upload(hub: Hub, files: "Sequence[CommitOperationAdd]", revision: str, *, create_pr: bool) -> None:
     """Send the large files that the hub has not stored yet; what was sent before an interruption is not sent again.
 
