@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from taskmix.errors import SourceError
-from taskmix.sources.files import find_splits
+from taskmix.sources.finding import find_splits
 from taskmix.sources.hub import fetch
 from tests.hub_server import Hub, running
 
@@ -510,8 +510,9 @@ def test_large_splits_are_kept_as_shards_in_order_and_the_bars_return(home: Home
     script = """if True:
         import json, datasets, huggingface_hub.utils
         from taskmix.sources import files, hub
+        from taskmix.sources.finding import find_splits
         datasets.config.MAX_SHARD_SIZE = 1
-        splits = files.find_splits(hub.fetch("org/large", None, "main").folder)
+        splits = find_splits(hub.fetch("org/large", None, "main").folder)
         rows = files.scan(splits["train"]).collect()["text"].to_list()
         bars = [each.are_progress_bars_disabled() for each in (datasets, huggingface_hub.utils)]
         print(json.dumps([{split: len(paths) for split, paths in splits.items()}, rows, bars]))
