@@ -39,7 +39,9 @@ TASKS = (
     "xquad-zh",
 )
 BY_JINJA, PARSED = 2_000, 100
-BEST_OF = 3
+ROUNDS = 5
+MEMORY_ROWS = 300_000
+"""Some batches: the first finds an allocator that has kept no pages yet."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,19 @@ class Speed:
         return self.compiled / self.parsing
 
 
-def seconds(action: Callable[[], object], times: int = 1) -> float:
-    """Return the least seconds of a few runs."""
-    found = []
-    for _ in range(times):
-        started = perf_counter()
-        action()
-        found.append(perf_counter() - started)
-    return min(found)
+def seconds(actions: Sequence[Callable[[], object]]) -> list[float]:
+    """Return the least seconds that each action takes in a few rounds, in which they take turns.
+
+    So other work on the machine weighs on all of them.
+    """
+    return [min(found) for found in zip(*(map(seconds_once, actions) for _ in range(ROUNDS)), strict=True)]
+
+
+def seconds_once(action: Callable[[], object]) -> float:
+    """Return the seconds that an action takes."""
+    started = perf_counter()
+    action()
+    return perf_counter() - started
 
 
 def measure_task(task: str, shared: Path, count: int) -> list[Speed]:
@@ -108,20 +115,27 @@ def measure(template: "Template", task: str, rows: "pl.DataFrame", facts: object
     if isinstance(compiled, RowWise):
         print(f"{task}/{template.name} is rendered row by row: {compiled.reason}")
         return None
-    few = rows.head(BY_JINJA)
+    few, fewest = rows.head(BY_JINJA), rows.head(PARSED)
     expected = list(by_jinja(template, few))
     texts = compiled.run(few).select("instruction", "input", "output").rows()
     assert texts == expected, (task, template.name)
-    assert list(by_parsing(template, few.head(PARSED))) == expected[:PARSED], (task, template.name)
+    assert list(by_parsing(template, fewest)) == expected[:PARSED], (task, template.name)
+    whole, once, parsing = seconds(
+        [
+            lambda: compiled.run(rows),
+            lambda: list(by_jinja(template, few)),
+            lambda: list(by_parsing(template, fewest)),
+        ]
+    )
     loops = [part.tree.find(nodes.For) for part in (template.instruction, template.input, template.output)]
     return Speed(
         task,
         template.name,
         any(loop is not None for loop in loops),
         sum(len(text) for row in expected for text in row) / len(expected),
-        len(rows) / seconds(lambda: compiled.run(rows), BEST_OF),
-        len(few) / seconds(lambda: list(by_jinja(template, few)), BEST_OF),
-        PARSED / seconds(lambda: list(by_parsing(template, few.head(PARSED)))),
+        len(rows) / whole,
+        len(few) / once,
+        len(fewest) / parsing,
     )
 
 
@@ -193,13 +207,22 @@ def slowest(speeds: Sequence[Speed], count: int = 8) -> str:
     )
 
 
-def peaks(shared: Path, count: int) -> Mapping[int, int]:
-    """Return the peak memory in bytes of rendering so many rows, and ten times as many, in batches."""
-    return {size: apart(render_in_batches, shared, size) for size in (count, 10 * count)}
+def peaks(shared: Path, count: int) -> Iterator[str]:
+    """Yield, for so many rows and for ten times as many, the peak memory of rendering in batches, and its course."""
+    for size in (count, 10 * count):
+        course = apart(render_in_batches, shared, size)
+        on_the_way = [course[round(part * (len(course) - 1))] for part in (0, 0.1, 0.2, 0.5)]
+        said = ", ".join(f"{peak / 2**20:,.0f} at {rows:,}" for rows, peak in on_the_way)
+        rows, peak = course[-1]
+        yield f"{rows:,} rows: {peak / 2**20:,.0f} MiB ({said})"
 
 
-def render_in_batches(shared: Path, count: int) -> int:
-    """Render so many rows of a task under all its templates, a batch at a time; return the peak memory."""
+def render_in_batches(shared: Path, count: int) -> list[tuple[int, int]]:
+    """Render so many rows of a task under all its templates, a batch at a time.
+
+    Returns:
+        After each batch the rows so far, and the peak memory in bytes.
+    """
     import polars as pl
 
     import taskmix
@@ -209,7 +232,7 @@ def render_in_batches(shared: Path, count: int) -> int:
     from taskmix.tasks.opening import open_task
     from taskmix.templates.rowwise import Workers
 
-    done = 0
+    course, done = [], 0
     with Workers(1) as workers:
         opened = open_task(taskmix.load_catalog(CATALOG).task("sst2"), shared / "data", workers)
         names = frozenset().union(*(template.names for template in opened.templates))
@@ -219,7 +242,8 @@ def render_in_batches(shared: Path, count: int) -> int:
                 for template in opened.templates:
                     render(drawn, template, "sst2", None, workers, opened.facts)
                 done += len(batch)
-    return peak_bytes()
+                course.append((done, peak_bytes()))
+    return course
 
 
 def main() -> None:
@@ -230,11 +254,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every single figure to this file")
     args = parser.parse_args()
     speeds = [speed for task in TASKS for speed in apart(measure_task, task, args.shared, args.rows)]
-    memory = peaks(args.shared, 60_000)
+    memory = list(peaks(args.shared, MEMORY_ROWS))
     print(", ".join(f"{name} {value}" for name, value in machine().items()))
     print(table(speeds))
     print("\nLeast gained:\n" + slowest(speeds))
-    print("\nPeak memory, MiB: " + ", ".join(f"{rows:,} rows {peak / 2**20:,.0f}" for rows, peak in memory.items()))
+    print("\nPeak memory:\n" + "\n".join(memory))
     if args.json is not None:
         args.json.write_text(json.dumps([asdict(each) for each in speeds], indent=1), "utf-8")
 

@@ -3,21 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
-from taskmix.compiler.templates import RowWise, Vectorised, compile_template
+from taskmix.compiler.templates import NO_FACTS, RowWise, Vectorised, compile_template
+from taskmix.compiler.translator import Facts
 from taskmix.errors import TemplateError
 from taskmix.frames import DRAW
 from taskmix.templates.files import Template, TemplateSpec
 from taskmix.templates.parts import Part
 
 
-def template_of(source: str, strict: bool = True) -> Template:
+def template_of(source: str, strict: bool = True, setup: str = "") -> Template:
     """Return a template whose output is a text of Jinja. Raises TemplateError if the sandbox refuses it."""
-    spec = TemplateSpec(name="t", instruction="i", output=source or " ", undefined="error" if strict else "empty")
-    still = Part("i", "t.yaml", 1, "t/instruction", None, strict)
-    output = Part(source, "t.yaml", 1, "t/output", None, strict)
+    undefined: Literal["error", "empty"] = "error" if strict else "empty"
+    spec = TemplateSpec(name="t", setup=setup, instruction="i", output=source or " ", undefined=undefined)
+    before = Part(setup, "t.yaml", 1, "t/setup", None, strict) if setup else None
+    still = Part("i", "t.yaml", 1, "t/instruction", before, strict)
+    output = Part(source, "t.yaml", 1, "t/output", before, strict)
     return Template(
         name="t",
         style="zero-shot",
@@ -69,13 +73,15 @@ class Comparison:
     vectorised: Vectorised | None = None
 
 
-def compare(source: str, rows: pl.DataFrame, strict: bool) -> Comparison | None:
+def compare(
+    source: str, rows: pl.DataFrame, strict: bool, setup: str = "", facts: Facts = NO_FACTS
+) -> Comparison | None:
     """Compare Jinja and the compiler on every row; None for a template that the sandbox refuses."""
     try:
-        template = template_of(source, strict)
+        template = template_of(source, strict, setup)
     except TemplateError:
         return None
-    compiled = compile_template(template, {name: rows.schema[name] for name in rows.columns if name != DRAW})
+    compiled = compile_template(template, {name: rows.schema[name] for name in rows.columns if name != DRAW}, facts)
     if isinstance(compiled, RowWise):
         return Comparison(refused=compiled.reason)
     wanted = by_jinja(template.output, rows)

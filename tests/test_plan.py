@@ -9,6 +9,7 @@ import pytest
 import taskmix
 from taskmix.catalog.loading import load_catalog
 from taskmix.errors import CatalogError
+from taskmix.mixing.parts import Part
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.rendering import render
 from taskmix.templates.files import read_templates
@@ -45,22 +46,28 @@ def plan(project: Project, text: str, files: dict[str, str], seed: int | None = 
     return make_plan(load_catalog(project(text, files)), seed=seed, workers=WORKERS)
 
 
+def rows_of(part: Part) -> pl.DataFrame:
+    """Return the examples of a part: `source_row`, `slot`, `template`, `shots`, `options`."""
+    planned = [part.posing.assignment(numbers, turn.slot) for turn in part.turns for numbers in turn.rows.chunks()]
+    return pl.concat(planned).sort("source_row", "slot", "template")
+
+
 def counts(made: Plan) -> dict[tuple[str, str], int]:
-    return {(part.split, part.task.name): len(part.rows) for part in made.parts}
+    return {(part.split, part.task.name): len(part) for part in made.parts}
 
 
 def test_every_row_trains_once_and_evaluation_rows_come_under_every_template(project: Project) -> None:
     made = plan(project, catalog("tasks: [a], evaluation: {rows: 25}", ("a", "c")), data("a"))
     assert counts(made) == {("train", "a"): 200, ("validation", "a"): 25 * 5}
     (train, validation) = made.parts
-    assert train.rows["source_row"].is_unique().all()
-    assert validation.rows.group_by("source_row").len()["len"].unique().to_list() == [5]
+    assert rows_of(train)["source_row"].is_unique().all()
+    assert rows_of(validation).group_by("source_row").len()["len"].unique().to_list() == [5]
 
 
 def test_a_cap_takes_a_sample_of_rows_that_depends_on_the_seed_alone(project: Project) -> None:
     text = catalog("tasks: [a], sampling: {cap: 50}", ("a", "c"))
-    first, again = (plan(project, text, data("a")).parts[0].rows for _ in range(2))
-    other = plan(project, text, data("a"), seed=7).parts[0].rows
+    first, again = (rows_of(plan(project, text, data("a")).parts[0]) for _ in range(2))
+    other = rows_of(plan(project, text, data("a"), seed=7).parts[0])
     assert len(first) == len(other) == 50
     assert first.equals(again)
     assert not first.equals(other)
@@ -68,7 +75,7 @@ def test_a_cap_takes_a_sample_of_rows_that_depends_on_the_seed_alone(project: Pr
 
 def test_a_larger_cap_keeps_the_rows_of_a_smaller_one(project: Project) -> None:
     small, large = (
-        plan(project, catalog(f"tasks: [a], sampling: {{cap: {cap}}}", ("a", "c")), data("a")).parts[0].rows
+        rows_of(plan(project, catalog(f"tasks: [a], sampling: {{cap: {cap}}}", ("a", "c")), data("a")).parts[0])
         for cap in (40, 90)
     )
     assert set(small.rows()) <= set(large.rows())
@@ -76,7 +83,7 @@ def test_a_larger_cap_keeps_the_rows_of_a_smaller_one(project: Project) -> None:
 
 def test_templates_are_drawn_about_equally_often(project: Project) -> None:
     made = plan(project, catalog("tasks: [a]", ("a", "c")), data("a", train=5000))
-    drawn = made.parts[0].rows.group_by("template").len()["len"]
+    drawn = rows_of(made.parts[0]).group_by("template").len()["len"]
     assert len(drawn) == 5
     # five templates, 5,000 rows: a standard deviation of 28 each
     assert drawn.min() > 850  # type: ignore[operator]
@@ -108,7 +115,7 @@ def test_styled_templates_are_drawn_by_their_share_alone(
     text = catalog(f"tasks: [a], {styles}".rstrip(", "), ("a", "c"))
     made = plan(project, text, {**data("a", train=4000), "templates/a.yaml": STYLED})
     train, validation = made.parts
-    drawn = [train.templates[index].style for index in train.rows["template"]]
+    drawn = [train.templates[index].style for index in rows_of(train)["template"]]
     assert {style: drawn.count(style) / len(drawn) for style in set(drawn)} == pytest.approx(expected, abs=0.03)
     used = {"zero-shot"} | ({"chain-of-thought"} & set(expected))
     assert {template.style for template in validation.templates} == used
@@ -123,7 +130,7 @@ def test_withheld_templates_train_nothing_and_have_a_split_of_their_own(project:
     assert len(names["heldout_templates"]) == 2
     assert names["train"] == names["validation"]
     assert not names["train"] & names["heldout_templates"]
-    assert set(withheld.rows["source_row"]) == set(validation.rows["source_row"])
+    assert set(rows_of(withheld)["source_row"]) == set(rows_of(validation)["source_row"])
 
 
 def test_a_task_with_too_few_templates_withholds_none(project: Project) -> None:
@@ -163,7 +170,7 @@ def test_a_cut_split_and_its_parent_share_no_row_and_no_text(project: Project) -
     text = catalog("tasks: [a]", ("a", "c"), extra=extra)
     doubled = rows(400, "x") + rows(400, "x")
     made = plan(project, text, {"data/a/train.jsonl": doubled})
-    train, validation = (set(part.rows["source_row"]) for part in made.parts)
+    train, validation = (set(rows_of(part)["source_row"]) for part in made.parts)
     assert not train & validation
     assert train | validation == set(range(800))
     assert {row % 400 for row in train}.isdisjoint(row % 400 for row in validation)
@@ -175,8 +182,8 @@ def test_rows_outside_the_length_limits_are_dropped_before_the_cap(project: Proj
     files = {"data/a/train.jsonl": long, "data/a/validation.jsonl": rows(10)}
     text = catalog("tasks: [a], length: {max_chars: 300}, sampling: {cap: 80}", ("a", "c"))
     train = plan(project, text, files).parts[0]
-    assert len(train.rows) == 80
-    assert train.rows["source_row"].max() < 100  # type: ignore[operator]
+    assert len(train) == 80
+    assert rows_of(train)["source_row"].max() < 100  # type: ignore[operator]
     assert (train.counts.too_short_or_long, train.counts.usable) == (100, 100)
 
 
@@ -188,7 +195,7 @@ def test_length_limits_hold_for_conversations_too(project: Project) -> None:
     )
     files = {"data/a/train.jsonl": turns.format("x" * 10) * 3 + turns.format("x" * 11) * 2}
     (train,) = plan(project, text, files).parts
-    assert (len(train.rows), train.counts.too_short_or_long) == (3, 2)
+    assert (len(train), train.counts.too_short_or_long) == (3, 2)
 
 
 def test_where_drops_rows_and_counts_them(project: Project) -> None:
@@ -196,7 +203,7 @@ def test_where_drops_rows_and_counts_them(project: Project) -> None:
     files = {"data/a/train.jsonl": unlabelled, "data/a/validation.jsonl": rows(10)}
     text = catalog("tasks: [a]", ("a", "c"), extra='    where: "{{ label >= 0 }}"\n')
     train = plan(project, text, files).parts[0]
-    assert (len(train.rows), train.counts.where, train.counts.source) == (50, 7, 57)
+    assert (len(train), train.counts.where, train.counts.source) == (50, 7, 57)
 
 
 def test_a_task_without_training_rows_cannot_train(project: Project) -> None:

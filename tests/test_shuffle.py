@@ -100,8 +100,9 @@ def test_rows_keep_nothing_of_the_batch_alive_that_they_were_made_from(form: str
         instruction="input", output="input", ending=pl.lit("\n\n"), source_row=pl.int_range(10_000, dtype=pl.UInt64)
     )
     few = batch[[5, 7, 9]].with_columns(prompt=pl.concat_str("instruction", "input", "ending"))
+    numbers, keys = pl.Series([0, 0, 0], dtype=pl.UInt32), pl.Series([1], dtype=pl.UInt64)
     assert buffers(few["output"]) > 500_000
-    found = narrow(few, form, 0, 1, 2, evaluation=False)
+    found = narrow(few, form, None, numbers, keys, 2, evaluation=False)
     texts = [
         part
         for column in found

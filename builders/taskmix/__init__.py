@@ -14,15 +14,17 @@ from taskmix.errors import TaskmixError
 if TYPE_CHECKING:
     from taskmix.building import build
     from taskmix.catalog.loading import load_catalog
+    from taskmix.planning import plan
     from taskmix.previewing import preview
 
     __version__: str
 
-__all__ = ["TaskmixError", "build", "load_catalog", "preview"]
+__all__ = ["TaskmixError", "build", "load_catalog", "plan", "preview"]
 
 _HOMES = {
     "build": "taskmix.building",
     "load_catalog": "taskmix.catalog.loading",
+    "plan": "taskmix.planning",
     "preview": "taskmix.previewing",
 }
 

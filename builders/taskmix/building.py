@@ -16,11 +16,12 @@ from taskmix.catalog.loading import Catalog
 from taskmix.compiler.templates import RowWise
 from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
-from taskmix.mixing.plan import SPLITS, Part, Plan, make_plan
+from taskmix.mixing.parts import SPLITS, Part
+from taskmix.mixing.plan import Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.content import BLOCK_ROWS
 from taskmix.output.folder import LOCK, replacing, sync, tidy
-from taskmix.output.formats import narrow, origins, widen
+from taskmix.output.formats import narrow, origin, origins, widen
 from taskmix.output.inputs import Json
 from taskmix.output.shards import WrittenSplit, write_shards
 from taskmix.output.shuffle import MEMORY, Shuffle
@@ -156,7 +157,7 @@ def _build(prepared: Prepared, memory: int, workers: Workers, report: Reporters)
         memory=memory // _HELD,
         progress=report.read,
     )
-    report.start(sum(len(part.rows) for part in plan.parts))
+    report.start(sum(len(part) for part in plan.parts))
     with replacing(prepared.out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
@@ -198,9 +199,9 @@ def _write_split(
     summaries, first = [], 0
     for part in parts:
         tally = Tally()
-        finish = partial(_finish, plan, part, table, first)
-        first += len(part.templates) or 1
-        rendering = (partial(finish, job) for job in _part_jobs(part, plan.seed))
+        finish = partial(_finish, plan, part, table["high"], first)
+        first += len(origins(part))
+        rendering = (partial(finish, job) for job in jobs(part.posing, part.turns))
         for rows, found in in_order(rendering, max(workers.count, 2), workers.close):
             shuffle.add(rows)
             tally.add(found)
@@ -218,18 +219,18 @@ def _write_split(
     return summaries, written
 
 
-def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -> tuple[pl.DataFrame, Tally]:
+def _finish(plan: Plan, part: Part, keys: pl.Series, first: int, job: Job) -> tuple[pl.DataFrame, Tally]:
     """Run a job; return its rows as the shuffle takes them, and what is counted of them.
 
-    `first` is the number of the part's first origin in `table`.
+    `keys` are those of all origins of the split, `first` is the number of the part's first one.
     """
     found = job()
-    examples, number = found.rows, first + found.template
+    numbers = found.rows.select((first + origin(part)).cast(pl.UInt32)).to_series()
     shuffle_key = hashing.key(plan.seed, "shuffle", part.split)
-    key = table["high"][number]
-    rows = narrow(examples, plan.spec.format, number, key, shuffle_key, evaluation=part.is_evaluation)
+    form, system = plan.spec.format, plan.spec.styles.system
+    rows = narrow(found.rows, form, system, numbers, keys, shuffle_key, evaluation=part.is_evaluation)
     name = part.templates[found.template].name if part.templates else ""
-    tally = Tally(Counter(lengths(examples).sum().row(0, named=True)))
+    tally = Tally(Counter(lengths(found.rows).sum().row(0, named=True)))
     if found.handed_back:
         tally.handed_back[name] = found.handed_back
     if found.row_wise:
@@ -239,7 +240,7 @@ def _finish(plan: Plan, part: Part, table: pl.DataFrame, first: int, job: Job) -
 
 def _summary(part: Part, total: int, tally: Tally) -> PartSummary:
     """Return what a part gave to a split of `total` rows."""
-    rows = len(part.rows)
+    rows = len(part)
     return PartSummary(
         task=part.task.name,
         cluster=part.task.entry.spec.cluster,
@@ -252,10 +253,6 @@ def _summary(part: Part, total: int, tally: Tally) -> PartSummary:
         handed_back=dict(sorted(tally.handed_back.items())),
         row_wise=dict(sorted(tally.row_wise.items())),
     )
-
-
-def _part_jobs(part: Part, seed: int) -> Iterator[Job]:
-    return jobs(part.task, part.source, part.templates, part.rows, seed, evaluation=part.is_evaluation)
 
 
 def _engines(parts: Iterable[PartSummary]) -> lock.Engines:

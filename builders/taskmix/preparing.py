@@ -12,8 +12,8 @@ from typing import Any
 from taskmix.caching.entries import Cache, open_cache
 from taskmix.caching.fingerprints import Fingerprints
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
-from taskmix.catalog.models import MixtureSpec
-from taskmix.catalog.selection import select
+from taskmix.catalog.models import MixtureSpec, TokensSpec
+from taskmix.catalog.selection import overridden, select
 from taskmix.errors import OutputError, SourceError
 from taskmix.mixing.holdout import assign_roles
 from taskmix.output.changes import Change, changes
@@ -78,7 +78,7 @@ def prepare(
     earlier = _earlier(out)
     recorded: Json = expected[1] if expected else earlier or {}
     cache = open_cache()
-    spec = spec if seed is None else spec.model_copy(update={"seed": seed})
+    spec = overridden(spec, seed, limit)
     catalog, inputs = _inputs(catalog, name, spec, limit, mirror, recorded, bool(expected), Fingerprints(cache))
     if expected:
         _check_inputs(*expected, inputs)
@@ -119,9 +119,25 @@ def _inputs(
     if by_lock and mirror is None:
         catalog = pinned(catalog, _commits(catalog, known))
     tasks = [_find(catalog.tasks[each], mirror, known.get(each, {})) for each in sorted((*roles.train, *roles.heldout))]
-    asked = Asked(name, spec, limit, roles.heldout, roles.excluded, selection.refused)
+    tokenizer = _tokenizer(catalog, name, spec, fingerprints)
+    asked = Asked(name, spec, limit, tokenizer, roles.heldout, roles.excluded, selection.refused)
     inputs = make_inputs(asked, tasks, fingerprints)
     return pinned(catalog, {task.entry.name: task.commit for task in tasks if task.commit}), inputs
+
+
+def _tokenizer(catalog: Catalog, name: str, spec: MixtureSpec, fingerprints: Fingerprints) -> str | None:
+    """Return the hash of the tokenizer that counts the mixture's size, if one does."""
+    if not isinstance(spec.sampling.size, TokensSpec):
+        return None
+    wanted = spec.sampling.size.tokenizer
+    if (file := catalog.path.parent / wanted).is_file():
+        with suppress(OSError):
+            return fingerprints.sha256(file)
+    # not above: what opens it needs Polars
+    from taskmix.mixing.tokens import open_tokenizer
+
+    where = catalog.where("mixtures", name, "sampling", "size")
+    return open_tokenizer(wanted, catalog.path.parent, where).sha256
 
 
 def _find(entry: CatalogTask, mirror: Path | None, recorded: Mapping[str, Any]) -> TaskInputs:

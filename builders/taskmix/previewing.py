@@ -13,6 +13,7 @@ from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import UsageError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.mixing.examples import examples
+from taskmix.rowsets import RowSet, lowest
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, find_template
@@ -73,34 +74,32 @@ def _task_previews(task: Task, template: str | None, rows: int, split: str | Non
     if chosen is None:
         raise UsageError(f"the task {task.name!r} has no split {split!r}", hint=f"it has {', '.join(task.splits)}")
     part = task.splits[chosen]
-    found = pl.concat([batch.select(SOURCE_ROW) for batch in task.batches(part, ())])
-    order = hashing.draws(hashing.key(seed, task.name, "preview"), pl.col(SOURCE_ROW))
-    drawn = found.with_columns(order=order).sort("order").select(SOURCE_ROW, template=pl.lit(0, pl.UInt32))
-    first = drawn.head(rows).sort(SOURCE_ROW)
+    found = RowSet.of(batch[SOURCE_ROW].to_numpy() for batch in task.batches(part, ()))
+    key = hashing.key(seed, task.name, "preview")
     templates = task.templates if template is None else (find_template(task.templates, template, task.name),)
     if not templates:
-        yield from _conversations(task, part, first, seed)
+        yield from _conversations(task, part, lowest([found], [key], rows)[0], seed)
     for each in templates:
-        yield from _previews(task, part, each, _full(task, part, each, drawn, rows, seed), seed)
+        yield from _previews(task, part, each, _full(task, part, each, found, key, rows, seed), seed)
 
 
-def _full(task: Task, split: Split, template: Template, drawn: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
+def _full(task: Task, split: Split, template: Template, found: RowSet, key: int, count: int, seed: int) -> RowSet:
     """Return the first rows that a template does not drop; it looks at a bounded number of them."""
     if not template.drops_empty:
-        return drawn.head(count).sort(SOURCE_ROW)
-    looked_at = drawn.head(count * _LOOK_AT)
-    rendered = pl.concat(examples(task, split, [template], looked_at.sort(SOURCE_ROW), seed, evaluation=False))
-    kept = rendered.filter(pl.col("output").is_not_null()).select(SOURCE_ROW)
+        return lowest([found], [key], count)[0]
+    (looked_at,) = lowest([found], [key], count * _LOOK_AT)
+    rendered = pl.concat(examples(task, split, [template], looked_at, seed, evaluation=False))
+    kept = rendered.filter(pl.col("output").is_not_null())[SOURCE_ROW].sort()
     if not len(kept):
         _log.info("%s/%s leaves all of %d rows empty", task.name, template.name, len(looked_at))
-    return looked_at.join(kept, on=SOURCE_ROW, how="semi", maintain_order="left").head(count).sort(SOURCE_ROW)
+    return lowest([RowSet.of([kept.to_numpy()])], [key], count)[0]
 
 
-def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
+def _previews(task: Task, split: Split, template: Template, rows: RowSet, seed: int) -> Iterator[Preview]:
     if not len(rows):
         return
     plain = pl.concat(examples(task, split, [template], rows, seed, evaluation=False))
-    values = pl.concat(task.rows(split, rows[SOURCE_ROW], template.names))
+    values = pl.concat(task.rows(split, rows, template.names))
     key = hashing.key(seed, task.name, split.source_split, template.name, "choice")
     drawn = values.with_columns(hashing.draws(key, pl.col(SOURCE_ROW)).alias(DRAW))
     marks = task.workers.render(drawn, template, task.name, marked=True)
@@ -118,7 +117,7 @@ def _previews(task: Task, split: Split, template: Template, rows: pl.DataFrame, 
         )
 
 
-def _conversations(task: Task, split: Split, rows: pl.DataFrame, seed: int) -> Iterator[Preview]:
+def _conversations(task: Task, split: Split, rows: RowSet, seed: int) -> Iterator[Preview]:
     for frame in examples(task, split, [], rows, seed, evaluation=False):
         for row in frame.rows(named=True):
             turns = tuple(row["messages"])

@@ -44,6 +44,7 @@ class Catalog:
     mixtures: Mapping[str, MixtureSpec]
     default_mixture: str | None
     document: yamlfile.Document
+    paired_clusters: tuple[tuple[str, str], ...] = ()
 
     def task(self, name: str) -> CatalogTask:
         """Return a task by name. Raises UsageError with the nearest name."""
@@ -85,8 +86,10 @@ def load_catalog(path: Path | None = None) -> Catalog:
     document = yamlfile.read(find_catalog(path))
     spec = _validate(document)
     tasks = {name: CatalogTask(name, task, document) for name, task in spec.tasks.items()}
+    inherited_pairs: tuple[tuple[str, str], ...] = ()
     if spec.extends == "builtin":
-        inherited = load_catalog(builtin.catalog_path()).tasks
+        base = load_catalog(builtin.catalog_path())
+        inherited, inherited_pairs = base.tasks, base.paired_clusters
         for name in tasks.keys() & inherited.keys():
             raise CatalogError(
                 f"the task {quoted(name)} is one of the built-in catalog too",
@@ -101,8 +104,10 @@ def load_catalog(path: Path | None = None) -> Catalog:
             where=document.where(("default_mixture",)),
             hint=nearest(default, spec.mixtures),
         )
-    catalog = Catalog(document.path, tasks, spec.mixtures, default, document)
+    pairs = (*inherited_pairs, *((one, other) for one, other in spec.paired_clusters))
+    catalog = Catalog(document.path, tasks, spec.mixtures, default, document, pairs)
     _check_tasks(catalog, spec)
+    _check_pairs(catalog, spec)
     return catalog
 
 
@@ -115,6 +120,19 @@ def _validate(document: yamlfile.Document) -> CatalogSpec:
         return CatalogSpec.model_validate(document.value, by_alias=True)
     except ValidationError as error:
         raise faults.explain(document, error, CatalogSpec) from None
+
+
+def _check_pairs(catalog: Catalog, spec: CatalogSpec) -> None:
+    """Check that paired clusters are clusters of tasks."""
+    clusters = {task.spec.cluster for task in catalog.tasks.values()}
+    for index, pair in enumerate(spec.paired_clusters):
+        for name in pair:
+            if name not in clusters:
+                raise CatalogError(
+                    f"paired_clusters: no task is of the cluster {quoted(name)}",
+                    where=catalog.where("paired_clusters", index),
+                    hint=nearest(name, clusters),
+                )
 
 
 def _check_tasks(catalog: Catalog, spec: CatalogSpec) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
@@ -19,24 +19,13 @@ KindName = Literal[
 ]
 FormatName = Literal["prompt-completion", "messages", "alpaca", "sharegpt", "text"]
 SplitName = Literal["train", "validation"]
+EvaluationSplit = Literal["validation", "heldout", "heldout_templates"]
 LabelKey = str | bool | int
 
-LATER = frozenset(
-    {
-        "size",
-        "max_rate",
-        "temperature",
-        "weights",
-        "few_shot",
-        "options",
-        "system",
-        "passes",
-        "decontamination",
-        "paired_clusters",
-        "tokenizer",
-    }
-)
-"""Keys of the design that this version refuses as not supported yet, rather than as unknown."""
+LATER = frozenset({"weights"})
+"""Keys that this version refuses as not supported yet, rather than as unknown."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(gt=0)]
 
 
 class _Model(BaseModel):
@@ -109,30 +98,105 @@ class HoldoutSpec(_Model):
     templates: Annotated[int, Field(ge=0)] = Field(0, description="So many phrasings of each seen task.")
 
 
-class SamplingSpec(_Model):
-    """How many rows each task gives."""
+class TokensSpec(_Model):
+    """A budget in tokens: each task gives so many examples as have its share of them, by their mean length."""
 
-    strategy: Literal["proportional"] = "proportional"
+    tokens: Annotated[int, Field(ge=1)]
+    tokenizer: Annotated[str, Field(min_length=1)] = Field(description="A tokenizer.json, or a model's id on the hub.")
+
+
+class SamplingSpec(_Model):
+    """How many examples each task gives."""
+
+    strategy: Literal["proportional", "equal"] = "proportional"
     cap: Annotated[int, Field(ge=1)] | None = Field(None, description="At most so many training rows a task.")
+    max_rate: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="With a size: no task counts as having more examples than that."
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="With a size: rates are raised to 1 / temperature, so that small tasks give more."
+    )
+    size: Annotated[int, Field(ge=1)] | TokensSpec | None = Field(
+        None, description="Training examples in all, or tokens. Without it every row is used `passes` times."
+    )
+    templates: Annotated[int, Field(ge=1)] | Literal["all"] = Field(
+        1, description="So many templates of a task for each row, all different."
+    )
+    passes: Annotated[int, Field(ge=1)] = Field(1, description="So many times every row, each with fresh templates.")
+
+    @model_validator(mode="after")
+    def _sized(self) -> "SamplingSpec":
+        if self.size is None:
+            for name in ("max_rate", "temperature"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"`{name}` says how a `size` is shared: give a `size` too")
+            if self.strategy == "equal":
+                raise ValueError("`strategy: equal` says how a `size` is shared: give a `size` too")
+        elif "passes" in self.model_fields_set:
+            raise ValueError("how often rows come follows from `size`: leave out `passes`")
+        return self
+
+
+class EvaluationFewShotSpec(_Model):
+    """Worked examples before each evaluation row, always from rows that train, or could."""
+
+    k: Annotated[int, Field(ge=1, le=32)]
+    splits: Annotated[list[EvaluationSplit], Field(min_length=1)] = Field(
+        default=["validation", "heldout_templates"],
+        description="With `heldout`, rows of the training split of the held-out task itself are shown.",
+    )
 
 
 class EvaluationSpec(_Model):
-    """How large the evaluation splits are."""
+    """How large the evaluation splits are, and how their rows are posed."""
 
     rows: Annotated[int, Field(ge=1)] = Field(500, description="At most so many source rows a task and split.")
+    few_shot: EvaluationFewShotSpec | None = None
+
+
+class FewShotSpec(_Model):
+    """Worked examples before a row: rows of the same task under the same template."""
+
+    share: Share
+    k: Annotated[list[Annotated[int, Field(ge=1, le=32)]], Field(min_length=2, max_length=2)] = Field(
+        default_factory=lambda: [1, 5], description="The least and the most of them."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "FewShotSpec":
+        if self.k[0] > self.k[1]:
+            raise ValueError(f"the least number of examples, {self.k[0]}, is above the most, {self.k[1]}")
+        return self
+
+
+class OptionsSpec(_Model):
+    """A list of the answers to choose from, after the input."""
+
+    share: Share
+    lettered: Share = Field(0.5, description="The share of the lists with (A), (B), … rather than dashes.")
+    shuffled: Share = Field(0.5, description="The share of the lists in an order of their own.")
+    heading: str = "Options:"
 
 
 class StylesSpec(_Model):
-    """The share of a task's training rows that take a template of a style, where it has one."""
+    """The share of a task's training rows that are posed in a style, where that can be."""
 
-    chain_of_thought: Annotated[float, Field(ge=0, le=1)] = 0.0
-    inverted: Annotated[float, Field(ge=0, le=1)] = 0.0
+    chain_of_thought: Share = Field(0.0, description="With a template that shows the reasoning.")
+    inverted: Share = Field(0.0, description="With a template that asks for the input, given the answer.")
+    few_shot: FewShotSpec | None = None
+    options: Share | OptionsSpec = Field(0.0, description="A share, or how the lists look as well.")
+    system: Annotated[str, Field(min_length=1)] | None = Field(None, description="A message before every example.")
 
     @model_validator(mode="after")
     def _shares(self) -> "StylesSpec":
         if self.chain_of_thought + self.inverted > 1:
             raise ValueError("the shares of the styles add up to more than 1")
         return self
+
+    @property
+    def listing(self) -> OptionsSpec:
+        """Return how options are listed."""
+        return self.options if isinstance(self.options, OptionsSpec) else OptionsSpec(share=self.options)
 
 
 class LengthSpec(_Model):
@@ -164,7 +228,9 @@ class LicensesSpec(_Model):
 class MixtureSpec(_Model):
     """Tasks, what is held out of them, and how they are sampled and written."""
 
-    tasks: Annotated[list[str], Field(min_length=1)] = Field(description='Task names, "cluster:NAME" and globs.')
+    tasks: Annotated[list[str | dict[str, Weight]], Field(min_length=1)] = Field(
+        description='Task names, "cluster:NAME" and globs, each alone or as {name: weight}.'
+    )
     holdout: HoldoutSpec = Field(default_factory=HoldoutSpec)
     sampling: SamplingSpec = Field(default_factory=SamplingSpec)
     evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec(rows=500))
@@ -175,13 +241,20 @@ class MixtureSpec(_Model):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     description: str | None = Field(None, description="A sentence for the card and `mix list`.")
 
-    @field_validator("tasks", mode="before")
-    @classmethod
-    def _no_weights(cls, tasks: object) -> object:
-        for entry in tasks if isinstance(tasks, list) else ():
-            if isinstance(entry, dict):
-                raise ValueError(f"a weight ({entry}) is not supported by this version yet")
-        return tasks
+    @model_validator(mode="after")
+    def _weighed(self) -> "MixtureSpec":
+        weighed = [entry for entry in self.tasks if isinstance(entry, dict)]
+        for entry in weighed:
+            if len(entry) != 1:
+                raise ValueError("tasks: give each weight an entry of its own: `- name: weight`")
+        if weighed and self.sampling.size is None:
+            raise ValueError("tasks: weights say how a `sampling.size` is shared: give one")
+        return self
+
+    @property
+    def entries(self) -> list[tuple[str, float | None]]:
+        """Return the entries of `tasks`, each with its weight, if it has one."""
+        return [(entry, None) if isinstance(entry, str) else next(iter(entry.items())) for entry in self.tasks]
 
 
 class CatalogSpec(_Model):
@@ -192,6 +265,9 @@ class CatalogSpec(_Model):
     tasks: dict[Name, TaskSpec] = Field(default_factory=dict)
     mixtures: dict[Name, MixtureSpec] = Field(default_factory=dict)
     default_mixture: str | None = None
+    paired_clusters: list[Annotated[list[Name], Field(min_length=2, max_length=2)]] = Field(
+        default_factory=list, description="Pairs of skills: where one is held out, the other leaves train."
+    )
 
 
 def json_schema() -> dict[str, object]:

@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from taskmix.catalog.loading import Catalog, CatalogTask
-from taskmix.catalog.models import LicensesSpec
+from taskmix.catalog.models import LicensesSpec, MixtureSpec
 from taskmix.errors import CatalogError, nearest
 from taskmix.text import quoted
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The tasks of a mixture in name order, and those that its licence rule leaves out."""
+    """The tasks of a mixture in name order, those that its licence rule leaves out, and the weights of tasks."""
 
     tasks: Mapping[str, CatalogTask]
     refused: Mapping[str, str]
+    weights: Mapping[str, float]
 
 
 def select(catalog: Catalog, mixture: str) -> Selection:
@@ -27,9 +28,13 @@ def select(catalog: Catalog, mixture: str) -> Selection:
     _, spec = catalog.mixture(mixture)
     chosen: dict[str, CatalogTask] = {}
     refused: dict[str, str] = {}
-    for index, entry in enumerate(spec.tasks):
+    weights: dict[str, float] = {}
+    for index, (entry, weight) in enumerate(spec.entries):
         where = catalog.where("mixtures", mixture, "tasks", index)
         for name in _match(catalog.tasks, entry, where):
+            if weight is not None:
+                # a later entry says it anew: first a pattern, then its exceptions
+                weights[name] = weight
             licence = _refused_licence(catalog.tasks[name], spec.licenses)
             if licence is None:
                 chosen[name] = catalog.tasks[name]
@@ -43,7 +48,7 @@ def select(catalog: Catalog, mixture: str) -> Selection:
                 refused[name] = licence
     if not chosen:
         raise CatalogError("no task is left", where=catalog.where("mixtures", mixture, "tasks"), hint="see `licenses`")
-    return Selection(dict(sorted(chosen.items())), dict(sorted(refused.items())))
+    return Selection(dict(sorted(chosen.items())), dict(sorted(refused.items())), weights)
 
 
 def _match(tasks: Mapping[str, CatalogTask], entry: str, where: str) -> Iterable[str]:
@@ -69,3 +74,13 @@ def _refused_licence(task: CatalogTask, rule: LicensesSpec | None) -> str | None
     if rule.deny is not None:
         return next((licence for licence in licences if licence in rule.deny), None)
     return next((licence for licence in licences if licence not in (rule.allow or ())), None)
+
+
+def overridden(spec: MixtureSpec, seed: int | None, limit: int | None) -> MixtureSpec:
+    """Return a mixture with the seed and the cap of the command line."""
+    if seed is not None:
+        spec = spec.model_copy(update={"seed": seed})
+    if limit is not None:
+        cap = min(limit, spec.sampling.cap or limit)
+        spec = spec.model_copy(update={"sampling": spec.sampling.model_copy(update={"cap": cap})})
+    return spec

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskmix.cli.params import MixtureName, catalog_option, json_option, mirror_option, seed_option
 
 if TYPE_CHECKING:
+    from taskmix.catalog.loading import Catalog
     from taskmix.preparing import Prepared
 
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
 @click.option("--force", is_flag=True, help="Build even if nothing has changed.")
 @click.option("--locked", is_flag=True, help="Build what mix.lock.json in the folder describes, or nothing.")
 @click.option(
@@ -47,6 +49,7 @@ def build(
     limit: int | None,
     workers: int | None,
     memory: int,
+    plan_only: bool,
     force: bool,
     locked: bool,
     lock_file: Path | None,
@@ -61,6 +64,9 @@ def build(
     from taskmix.preparing import prepare
 
     loaded = load_catalog(catalog)
+    if plan_only:
+        _show_plan(loaded, mixture, as_json, mirror=mirror, seed=seed, limit=limit, workers=workers)
+        return
     prepared = prepare(mixture, loaded, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
     lock, text = _carried_out(prepared, workers, memory)
     click.echo(json.dumps(lock, ensure_ascii=False) if as_json else text, nl=as_json)
@@ -81,3 +87,13 @@ def _carried_out(prepared: "Prepared", workers: int | None, memory: int) -> tupl
     with progress() as reporters:
         built = carry_out(prepared, workers, memory << 20, reporters)
     return built.lock, display.built(built)
+
+
+def _show_plan(catalog: "Catalog", mixture: str | None, as_json: bool, **options: Any) -> None:
+    from taskmix.cli import display
+    from taskmix.cli.progress import progress
+    from taskmix.planning import plan
+
+    with progress() as reporters:
+        made = plan(mixture, catalog=catalog, progress=reporters.read, **options)
+    click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)

@@ -13,6 +13,9 @@ from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.cli.queries import Json
 from taskmix.cli.tables import printed as _print
 from taskmix.cli.tables import table as _table
+from taskmix.explaining import Explained
+from taskmix.mixing.parts import SPLITS, Part, figures
+from taskmix.mixing.plan import Plan
 from taskmix.previewing import Preview
 from taskmix.templates.sandbox import END, START
 from taskmix.text import visible
@@ -46,6 +49,46 @@ def built(result: Built) -> str:
     size = sum(output["bytes"] for output in result.lock["outputs"].values())
     end = f"{result.out}: {result.rows:,} rows, {size / 1e6:,.1f} MB; lengths are mean characters"
     return _print(_table(head, rows), Text(f"\n{end}"))
+
+
+def planned(plan: Plan) -> str:
+    """Return the tables of a plan: what each task has and gives, and what is left out."""
+    left = ("task", ""), ("split", "")
+    right = "source rows", "left out", "usable", "used", "passes", "rate", "share", "templates", "examples"
+    rows = [_planned(part) for part in plan.parts]
+    splits = [(name, plan.rows(name)) for name in SPLITS if plan.rows(name)]
+    end = ", ".join(f"{name} {count:,}" for name, count in splits)
+    parts: list[Table | Text | str] = [_table([*left, *((name, "right") for name in right)], rows)]
+    parts += [Text(f"\n{end} examples")]
+    parts += [Text(f"{visible(name)} appears nowhere: close to {visible(of)}") for name, of in plan.excluded.items()]
+    parts += [Text(f"{visible(name)} is left out: its licence is {visible(of)}") for name, of in plan.refused.items()]
+    return _print(*parts)
+
+
+def _planned(part: Part) -> tuple[str, ...]:
+    counts, used = part.counts, len(part.rows)
+    ration = part.ration
+    passes = f"{len(part) / (used * part.phrasings):.2f}" if ration is not None and used else ""
+    return (
+        part.task.name,
+        part.split,
+        f"{counts.source:,}",
+        f"{counts.source - counts.usable:,}",
+        f"{counts.usable:,}",
+        f"{used:,}",
+        passes,
+        f"{ration.rate:,.6g}" if ration is not None else "",
+        f"{ration.share:.2%}" if ration is not None else "",
+        str(len(part.templates)),
+        f"{len(part):,}",
+    )
+
+
+def plan_json(plan: Plan) -> str:
+    """Return a plan for programs."""
+    found = {"mixture": plan.mixture, "seed": plan.seed, "parts": [figures(part) for part in plan.parts]}
+    named = {"heldout": plan.heldout, "excluded": dict(plan.excluded), "refused": dict(plan.refused)}
+    return json.dumps({**found, **named}, ensure_ascii=False)
 
 
 def listing(catalog: Catalog, tasks: Sequence[CatalogTask]) -> str:
@@ -83,6 +126,33 @@ def described(found: Json) -> str:
         lines.append("\n  " + visible(text).replace("\n", "\n  ") if "\n" in text else visible(text))
         lines.append("\n")
     return _print(lines)
+
+
+def explained(found: Explained) -> str:
+    """Return where a row comes from, a line or block for each fact."""
+    row, source = found.row, found.source
+    from_ = source["spec"]["source"]
+    facts = {
+        "row": f"{row['id']} of {found.split}",
+        "task": f"{row['task']} ({row['cluster']})",
+        "source": " ".join(f"{name} {value}" for name, value in from_.items()),
+        "commit": source["commit"],
+        "source row": f"{row['source_row']} of {row['source_split']}",
+        "variables": json.dumps(found.source_row, ensure_ascii=False, default=str),
+        "template": f"{row['template']} ({found.template})" if found.template else "",
+        "style": row["style"],
+        "worked examples": ", ".join(map(str, found.exemplars))
+        and f"rows {', '.join(map(str, found.exemplars))} of {found.exemplar_split}",
+        "example of its source row": f"number {found.number + 1}",
+        "seed": str(found.seed),
+        "rendered again": "the same bytes" if found.same else "OTHER BYTES: the catalog or the sources have changed",
+    }
+    return described({name: value for name, value in facts.items() if value})
+
+
+def explained_json(found: Explained) -> str:
+    """Return where a row comes from, for programs."""
+    return json.dumps(dataclasses.asdict(found), ensure_ascii=False, default=str)
 
 
 def preview(example: Preview) -> str:

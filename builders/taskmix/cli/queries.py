@@ -107,7 +107,7 @@ def _mixture(catalog: Catalog, name: str) -> Json:
         "held_out": list(roles.heldout),
         "excluded": dict(roles.excluded),
         "refused_licence": dict(selection.refused),
-        **spec.model_dump(mode="json", by_alias=True),
+        **spec.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
 
 

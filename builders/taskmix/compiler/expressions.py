@@ -123,8 +123,10 @@ def _branches(
         return then(t) if condition.constant else otherwise(t)
     one, other = t.fork(), t.fork()
     first, second = then(one), otherwise(other)
-    t.join(condition, one, other)
-    return merge(condition, first, second)
+    picked = merge(condition, first, second)
+    # most values tell themselves where the condition is unknown
+    t.join(condition, one, other, told=not isinstance(picked, Clash))
+    return picked
 
 
 def _conditional(t: Translator, node: nodes.CondExpr) -> Any_:
@@ -137,13 +139,19 @@ def _conditional(t: Translator, node: nodes.CondExpr) -> Any_:
     )
 
 
+def _condition(t: Translator, node: nodes.Node) -> Any_:
+    """Return the left side of `and` or `or`, computed once: where it may be unknown it stands there twice."""
+    value = t.value(node)
+    return t.scope.store(value) if isinstance(value, Value) and value.type == BOOL and value.unknown else value
+
+
 def _and(t: Translator, node: nodes.And) -> Any_:
-    left = t.value(node.left)
+    left = _condition(t, node.left)
     return _branches(t, rules.truth(left, t.strict), lambda branch: branch.value(node.right), lambda branch: left)
 
 
 def _or(t: Translator, node: nodes.Or) -> Any_:
-    left = t.value(node.left)
+    left = _condition(t, node.left)
     return _branches(t, rules.truth(left, t.strict), lambda branch: left, lambda branch: branch.value(node.right))
 
 

@@ -46,6 +46,7 @@ from taskmix.compiler.values import (
 from taskmix.templates.filters import MAX_COUNT
 
 _MOST_BYTES = 1_000_000
+_MOST_COUNTED = 2**32
 _SHORT = 64
 # what C's `isspace` holds for is stripped from a number; of other whitespace it depends on the rest of the text
 _SPACE = " \t\n\r\x0b\x0c"
@@ -215,7 +216,7 @@ def length(c: Context, value: Any_) -> Any_:
         return FAILS
     if found.undefined is not False and not c.strict:
         size = pl.when(found.is_undefined()).then(pl.lit(0)).otherwise(size)
-    return Value(size.cast(pl.Int64), INT, unknown=found.may_be_null)
+    return Value(size.cast(pl.Int64), INT, unknown=found.may_be_null, bounds=(0, _MOST_COUNTED))
 
 
 def tojson(c: Context, value: Any_, indent: Any_ = _NONE) -> Any_:

@@ -30,6 +30,7 @@ from taskmix.compiler.values import (
     constant_of,
     in_rows,
     is_constant,
+    list_of,
     merge,
     refuse,
     spread,
@@ -46,7 +47,7 @@ def _number(value: Any_) -> Value | None:
     if not isinstance(value, Value):
         return None
     if value.type == BOOL:
-        return Value(value.expr.cast(pl.Int64), INT, unknown=value.may_be_null)
+        return Value(value.expr.cast(pl.Int64), INT, unknown=value.may_be_null, bounds=(0, 1))
     return value.known if value.type in NUMBERS else None
 
 
@@ -72,8 +73,19 @@ def _arithmetic(a: Any_, b: Any_, compute: Callable[[Any, Any], Any]) -> Any_:
     if is_constant(left) and is_constant(right):
         return constant(compute(left.constant, right.constant))
     if left.type == right.type == INT:
+        bounds = _bounds(left, right, compute)
+        if bounds is not None:
+            return Value(compute(left.expr, right.expr), INT, unknown=left.unknown or right.unknown, bounds=bounds)
         return _whole(compute(left.expr, right.expr), compute(_float(left), _float(right)))
     return Value(compute(*_columns(left, right)), FLOAT, unknown=True)
+
+
+def _bounds(a: Value, b: Value, compute: Callable[[Any, Any], Any]) -> tuple[int, int] | None:
+    """Return the least and the greatest that a sum, difference or product can be; None if that may not fit."""
+    if a.bounds is None or b.bounds is None:
+        return None
+    ends = [compute(left, right) for left in a.bounds for right in b.bounds]
+    return (min(ends), max(ends)) if max(map(abs, ends)) < _WIDE else None
 
 
 def _columns(a: Value, b: Value) -> tuple[pl.Expr, pl.Expr]:
@@ -196,6 +208,8 @@ def _whole_numbers(a: Any_, b: Any_, compute: Callable[[pl.Expr, pl.Expr], pl.Ex
     left, right = numbers
     if FLOAT in (left.type, right.type):
         refuse("`//` or `%` of floats")
+    if left.bounds is not None and isinstance(right.constant, int) and right.constant != 0:
+        return Value(compute(left.expr, right.expr), INT, unknown=left.unknown)
     nonzero = pl.when((right.expr != 0) & (_float(left).abs() < _WIDE)).then(right.expr)
     return Value(compute(left.expr, nonzero), INT, unknown=True)
 
@@ -278,23 +292,28 @@ def equal(a: Any_, b: Any_, strict: bool) -> Value:
     left, right = column(a), column(b)
     if is_constant(left) and is_constant(right):
         return _truth(left.constant == right.constant)
+    if strict:
+        left, right = _defined(left), _defined(right)
     if left.lazy or right.lazy:
         refuse("comparing iterators")
     same = _same(left, right)
     for one, other in ((left, right), (right, left)):
         same = _nulls_differ(same, one, other)
-    undefined = left.undefined is not False or right.undefined is not False
     expr: pl.Expr = same
     both_none = left.none is not False and right.none is not False
     if both_none:
         expr = pl.when(left.is_none() & right.is_none()).then(pl.lit(True)).otherwise(expr)
     unknown = left.unknown or right.unknown
-    if undefined and strict:
-        either = left.is_undefined() | right.is_undefined()
-        return Value(pl.when(~either).then(expr), BOOL, unknown=True)
     if left.undefined is not False and right.undefined is not False:
         expr = pl.when(left.is_undefined() & right.is_undefined()).then(pl.lit(True)).otherwise(expr)
-    return Value(expr, BOOL, unknown=unknown or isinstance(left.type, ListOf | StructOf))
+    # an integer may be too large to be compared as a float
+    inexact = {left.type, right.type} == {INT, FLOAT}
+    return Value(expr, BOOL, unknown=unknown or inexact or isinstance(left.type, ListOf | StructOf))
+
+
+def _defined(value: Value) -> Value:
+    """Return a value of a strict template, unknown where it is undefined: an error."""
+    return value if value.undefined is False else replace(value, undefined=False, unknown=True)
 
 
 def _nulls_differ(same: pl.Expr, one: Value, other: Value) -> pl.Expr:
@@ -363,7 +382,8 @@ def _ordered(compare: Callable[[pl.Expr, pl.Expr], pl.Expr]) -> Callable[[Any_, 
         if left.type == right.type == TEXT:
             return _answer(compare(left.expr, right.expr), left, right)
         if left.type in NUMBERS and right.type in NUMBERS:
-            return Value(_compared(left, right, compare), BOOL, unknown=True)
+            unknown = FLOAT in (left.type, right.type) or left.may_be_null or right.may_be_null
+            return Value(_compared(left, right, compare), BOOL, unknown=unknown)
         if isinstance(left.type, ListOf) and isinstance(right.type, ListOf):
             refuse("ordering lists")
         return FAILING
@@ -499,17 +519,29 @@ def _index(value: Any_, at: Any_, strict: bool) -> Any_:
     if isinstance(found.type, StructOf):
         return _field(found, where)
     number = (
-        Value(where.expr.cast(pl.Int64), INT, where.none, where.undefined, where.unknown, where.constant)
+        Value(
+            where.expr.cast(pl.Int64),
+            INT,
+            where.none,
+            where.undefined,
+            where.unknown,
+            where.constant,
+            bounds=where.bounds,
+        )
         if where.type in (INT, BOOL)
         else None
     )
     if number is None:
         return _nowhere(found, where)
+    if is_constant(value) and (found.type == TEXT or isinstance(found.type, ListOf)) and number.expr.meta.root_names():
+        return _looked_up_in_constant(value, found, number)
     if not found.expr.meta.root_names():
         found = replace(found, expr=in_rows(found.expr, number.expr))
     if found.type == TEXT:
         picked_text = found.expr.str.slice(number.expr, 1)
-        picked_text = pl.when(picked_text != "").then(picked_text)
+        # the first or the last character is there if any is
+        there = found.expr if number.constant in (0, -1) else picked_text
+        picked_text = pl.when(there != "").then(picked_text)
         return _picked(found, number, Value(picked_text, TEXT), found.expr.str.len_chars())
     if isinstance(found.type, ListOf):
         item = found.expr.list.get(number.expr, null_on_oob=True)
@@ -526,12 +558,25 @@ def looked_up(found: Value, at: Value, items: Callable[[pl.Expr], pl.Expr]) -> V
     `found` stands for the list: the expression is its length.
     """
     assert isinstance(found.type, ListOf)
-    number = at.expr.cast(pl.Int64)
-    inside = (number < found.expr) & (number >= -found.expr)
-    position = pl.when(inside).then(pl.when(number < 0).then(found.expr + number).otherwise(number))
+    number = at.expr.cast(pl.Int64) if at.type == BOOL else at.expr
+    if at.bounds is not None and at.bounds[0] >= 0:
+        position = pl.when(number < found.expr).then(number)
+    else:
+        inside = (number < found.expr) & (number >= -found.expr)
+        position = pl.when(inside).then(pl.when(number < 0).then(found.expr + number).otherwise(number))
     item = Value(items(position), found.type.item, none=found.type.nullable)
     where = Value(number, INT, at.none, at.undefined, at.unknown)
     return _picked(found, where, item, found.expr)
+
+
+def _looked_up_in_constant(value: Any_, found: Value, at: Value) -> Value:
+    """Return an item or a character of what is the same in every row, which is held once."""
+    kind = found.type if isinstance(found.type, ListOf) else list_of(TEXT)
+    there = constant_of(value, "a list")
+    assert isinstance(there, str | list), there
+    items = pl.Series(list(there), dtype=kind.item.dtype)
+    size = Value(pl.lit(len(items), dtype=pl.Int64), kind)
+    return looked_up(size, at, lambda position: pl.lit(items).gather(position))
 
 
 def _nowhere(found: Value, at: Value) -> Value:

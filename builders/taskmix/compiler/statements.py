@@ -9,8 +9,8 @@ from jinja2 import nodes
 
 from taskmix.compiler import operators, rules
 from taskmix.compiler.expressions import data_of, is_new, no_alias
-from taskmix.compiler.scopes import Loop
-from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep
+from taskmix.compiler.scopes import MOST_ITEMS, Loop, Scope
+from taskmix.compiler.translator import Appending, Bound, LoopFields, Translator, aligned, is_deep, together
 from taskmix.compiler.values import (
     BOOL,
     FAILS,
@@ -29,6 +29,7 @@ from taskmix.compiler.values import (
 from taskmix.templates import sandbox
 
 _MOST_UNROLLED = 200
+_ZERO, _ONE = constant(0), constant(1)
 
 
 def _output(t: Translator, node: nodes.Output) -> None:
@@ -135,13 +136,6 @@ def _statement(t: Translator, node: nodes.ExprStmt) -> None:
     t.check(t.value(node.node))
 
 
-def _scope(t: Translator, node: nodes.Scope) -> None:
-    inner = t.fork()
-    inner.run(node.body)
-    _keep_lists(t, inner)
-    t.pieces += inner.pieces
-
-
 def _for(t: Translator, node: nodes.For) -> None:
     if node.recursive:
         refuse("a recursive loop")
@@ -151,6 +145,7 @@ def _for(t: Translator, node: nodes.For) -> None:
             _unrolled(t, node, lists)
             return
         lists = [t.context.items(lists)]
+    lists = [column(t.scope.store(each)) for each in lists]
     t.check(*lists)
     _loop(t, node, lists)
 
@@ -198,22 +193,15 @@ def _unrolled(t: Translator, node: nodes.For, items: Fixed) -> None:
 
 def _fields(index: Any_, size: Any_, neighbours: Mapping[str, Any_]) -> Mapping[str, Any_]:
     """Return the fields of `loop` from the position and the number of items."""
-    at, count = column(index).expr, column(size).expr
-
-    def number(expr: pl.Expr) -> Value:
-        return Value(expr, INT)
-
-    def truth(expr: pl.Expr) -> Value:
-        return Value(expr, BOOL)
-
+    left = operators.subtract(size, index)
     return {
         "index0": index,
-        "index": number(at + 1),
+        "index": operators.add(index, _ONE),
         "length": size,
-        "first": truth(at == 0),
-        "last": truth(at == count - 1),
-        "revindex": number(count - at),
-        "revindex0": number(count - at - 1),
+        "first": operators.equal(index, _ZERO, strict=False),
+        "last": operators.equal(left, _ONE, strict=False),
+        "revindex": left,
+        "revindex0": operators.subtract(left, _ONE),
         "depth": constant(1),
         "depth0": constant(0),
         **neighbours,
@@ -238,7 +226,8 @@ def _loop(t: Translator, node: nodes.For, lists: list[Value]) -> None:
     if len(items) == 1:
         neighbours["previtem"] = _neighbour(items[0], items[0].expr.shift(1), index > 0)
         neighbours["nextitem"] = _neighbour(items[0], items[0].expr.shift(-1), index < length - 1)
-    fields = _fields(Value(index, INT), Value(length, INT), neighbours)
+    at, size_here = (Value(each, INT, bounds=(0, MOST_ITEMS)) for each in (index, length))
+    fields = {name: loop.body.store(each) for name, each in _fields(at, size_here, neighbours).items()}
     inner.names["loop"] = Bound(LoopFields(fields), loop.body)
     _assign(inner, node.target, item)
     inner.run(node.body)
@@ -291,13 +280,14 @@ def _loop_filter(t: Translator, node: nodes.For, loop: Loop, item: Any_) -> None
 
 def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, size: pl.Expr) -> None:
     """Add the loop's step, then its text and what it appended."""
-    text = inner.text()
+    pieces, loop.between = _between(inner)
+    text = together(pieces)
     appended: dict[str, tuple[str, ListOf]] = {}
     failing: set[str] = set()
     made: str | None = None
-    if text.constant != "":
+    if text.constant != "" or loop.between:
         made = t.scope.fresh()
-        loop.texts[made] = loop.body.keep(text.expr.alias(t.scope.fresh()))
+        loop.texts[made] = _text_column(loop.body, pieces)
     for name, bound in inner.names.items():
         if isinstance(bound.value, Appending) and bound.home is loop.body:
             lists = column(bound.value.items)
@@ -328,6 +318,39 @@ def _finish_loop(t: Translator, node: nodes.For, loop: Loop, inner: Translator, 
         t.join(Value(turns == 0, BOOL), otherwise, t.fork())
 
 
+def _text_column(body: Scope, pieces: list[str | Value]) -> str:
+    """Return the column of a turn's text; if but one piece is in every turn, the others are added where they are."""
+    always = [each for each in pieces if isinstance(each, str) or each.shown is None]
+    shown = [each.shown for each in pieces if isinstance(each, Value) and each.shown is not None]
+    text = together(pieces).expr.alias(body.fresh())
+    if len(pieces) <= 1 or len(always) > 1:
+        return body.keep(text)
+    added = pl.any_horizontal([each.fill_null(True) for each in shown])
+    return body.keep_sparse(text, together(always).expr, added)
+
+
+def _between(turn: Translator) -> tuple[list[str | Value], str]:
+    """Return the text of a loop's turn, and what of it stands only between two turns: that is put there by joining."""
+    loop, pieces = turn.names["loop"].value, turn.merged()
+    if not isinstance(loop, LoopFields):
+        return pieces, ""
+    after = _unless(loop.fields["last"], pieces[-1]) if pieces else ""
+    pieces = pieces[:-1] if after else pieces
+    before = _unless(loop.fields["first"], pieces[0]) if pieces else ""
+    return pieces[1:] if before else pieces, after + before
+
+
+def _unless(condition: Any_, text: str | Value) -> str:
+    """Return the constant that a text is where a condition does not hold, if it is nothing where the condition does."""
+    if isinstance(text, str) or text.choice is None:
+        return ""
+    held, then, otherwise = text.choice
+    expr = column(condition).expr
+    if otherwise == "" and held.meta.eq(~expr):
+        return then
+    return otherwise if then == "" and held.meta.eq(expr) else ""
+
+
 def _extend(t: Translator, name: str, items: Value) -> None:
     """Add items to a list from outside a loop: to the list itself, or to what an outer loop's turn appends."""
     target = t.load(name)
@@ -347,7 +370,6 @@ STATEMENTS: Mapping[type[nodes.Node], Callable[[Translator, Any], None]] = {
     nodes.Assign: _set,
     nodes.AssignBlock: _set_block,
     nodes.With: _with,
-    nodes.Scope: _scope,
     nodes.ExprStmt: _statement,
     nodes.For: _for,
 }

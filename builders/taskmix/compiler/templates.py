@@ -166,7 +166,9 @@ def compile_expression(expression: Expression, schema: Schema) -> VectorisedValu
     except (RefusedError, RecursionError) as error:
         return RowWise(str(error) or "too deeply nested", part.at(1))
     sure = pl.all_horizontal([each.expr.is_not_null() for each in known if isinstance(each, Value)])
-    return VectorisedValue(root, root.keep(value.alias(":value")), root.keep(sure.alias(":known")))
+    made = VectorisedValue(root, root.keep(value.alias(":value")), root.keep(sure.alias(":known")))
+    root.prune({made.value, made.known})
+    return made
 
 
 def _plain_value(found: Value) -> pl.Expr:
@@ -208,6 +210,7 @@ class _Compiler:
             reason = str(error) if isinstance(error, RefusedError) else "too deeply nested"
             return RowWise(reason, self.template.where)
         columns = {name: root.keep(value.expr.alias(f":{name}")) for name, value in made.items()}
+        root.prune(set(columns.values()))
         certain = frozenset(name for name, value in made.items() if value.none is False)
         return Vectorised(root, columns, certain)
 
@@ -434,7 +437,7 @@ def _plain(value: object) -> Any_:
     return value
 
 
-_INNER = (nodes.For, nodes.With, nodes.AssignBlock, nodes.Scope)
+_INNER = (nodes.For, nodes.With, nodes.AssignBlock)
 
 
 def _set_late(body: Sequence[nodes.Node]) -> set[str]:

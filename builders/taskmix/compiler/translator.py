@@ -4,6 +4,7 @@ It is what Jinja's would be: the variables in force, the text so far, and the sc
 items) in which expressions stand. The rules of `expressions` and `statements` say what each node makes of it.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -62,6 +63,7 @@ class Appending:
 
 
 _MOST_LEVELS = 6
+_MOST_PIECES = 4
 Bindable = Any_ | LoopFields | Appending
 
 
@@ -190,11 +192,8 @@ class Translator:
             raise
         except RefusedError as refused:
             raise RefusedAtError(str(refused), node.lineno or 1) from None
-        if not is_deep(node):
-            return found
-        if isinstance(found, Mapped):
-            return replace(found, items=column(self.scope.store(found.items)))
-        return self.scope.store(found)
+        store = self.scope.store if is_deep(node) else self.scope.store_large
+        return replace(found, items=column(store(found.items))) if isinstance(found, Mapped) else store(found)
 
     def values(self, found: Sequence[nodes.Node]) -> tuple[Any_, ...]:
         """Return what several expressions are worth."""
@@ -235,35 +234,53 @@ class Translator:
         """Return a translator that starts from here, with text and variables of its own."""
         return replace(self, names=dict(self.names), pieces=[])
 
-    def text(self) -> Value:
-        """Return the text so far as one value."""
+    def merged(self) -> list[str | Value]:
+        """Return the pieces of the text so far, no two of them constants in a row."""
         merged: list[str | Value] = []
         for piece in self.pieces:
             if isinstance(piece, str) and merged and isinstance(merged[-1], str):
                 merged[-1] += piece
             else:
                 merged.append(piece)
-        if not merged:
-            return _text("")
-        if len(merged) == 1:
-            return _text(merged[0]) if isinstance(merged[0], str) else merged[0]
-        unknown = any(isinstance(piece, Value) and piece.unknown for piece in merged)
-        exprs = [pl.lit(piece) if isinstance(piece, str) else piece.expr for piece in merged]
-        return Value(pl.concat_str(exprs), TEXT, unknown=unknown)
+        return merged
 
-    def join(self, condition: Value, then: "Translator", otherwise: "Translator", deep: bool = False) -> None:
-        """Go on after two branches: with the text and the variables of the one that the condition takes."""
+    def text(self) -> Value:
+        """Return the text so far as one value."""
+        return together(self.merged())
+
+    def join(
+        self, condition: Value, then: "Translator", otherwise: "Translator", deep: bool = False, told: bool = False
+    ) -> None:
+        """Go on after two branches: with the text and the variables of the one that the condition takes.
+
+        `told`: whether something else tells that a row is unknown because the condition is.
+        """
         if is_constant(condition):
             taken = then if condition.constant else otherwise
             self.names = taken.names
             self.pieces += taken.pieces
             return
-        if then.pieces or otherwise.pieces or condition.unknown:
-            piece = merge(condition, then.text(), otherwise.text())
-            self.pieces.append(column(self.scope.store(piece) if deep else piece))
+        if then.pieces or otherwise.pieces or (condition.unknown and not told):
+            self.pieces += self._picked(condition, then.merged(), otherwise.merged(), deep)
         for name in then.names.keys() | otherwise.names.keys():
             if then.names.get(name) is not otherwise.names.get(name):
                 self.names[name] = Bound(self._merged(name, condition, then, otherwise), self.scope)
+
+    def _picked(
+        self, condition: Value, then: list[str | Value], otherwise: list[str | Value], deep: bool
+    ) -> list[Value]:
+        """Return the pieces of one branch's text or the other's, piece by piece: none is copied to be put together."""
+        if max(len(then), len(otherwise)) > _MOST_PIECES:
+            then, otherwise = [together(then)], [together(otherwise)]
+        pairs = list(itertools.zip_longest(then or [""], otherwise, fillvalue=""))
+        first = column(self.scope.store(condition)) if len(pairs) > 1 else condition
+        # where the condition is unknown, one piece without text is enough
+        conditions = itertools.chain([first], itertools.repeat(replace(first, unknown=False)))
+        picked = [
+            merge(held, together([left]), together([right]))
+            for held, (left, right) in zip(conditions, pairs, strict=False)
+        ]
+        return [column(self.scope.store(piece) if deep else piece) for piece in picked]
 
     def _merged(self, name: str, condition: Value, then: "Translator", otherwise: "Translator") -> Bindable:
         sides = [each.load(name) for each in (then, otherwise)]
@@ -305,6 +322,7 @@ class Translator:
             return self.scope.bring(stored, home)
         if where.type not in (INT, BOOL):
             return operators.index(self.scope.bring(value, home), where, self.strict)
+        where = column(self.scope.store(where))
         lists = home.keep(value.expr)
         size = home.store(replace(value, expr=pl.col(lists).list.len().cast(pl.Int64)))
         stand_in = column(self.scope.bring(size, home))
@@ -336,8 +354,12 @@ def is_deep(node: nodes.Node) -> bool:
     return height % _MOST_LEVELS == 0
 
 
-def _text(text: str) -> Value:
-    return Value(pl.lit(text), TEXT, constant=text)
+def together(pieces: list[str | Value]) -> Value:
+    """Return pieces of text as one value."""
+    values = [Value(pl.lit(each), TEXT, constant=each) if isinstance(each, str) else each for each in pieces or [""]]
+    if len(values) == 1:
+        return values[0]
+    return Value(pl.concat_str([each.expr for each in values]), TEXT, unknown=any(each.unknown for each in values))
 
 
 def merge_lists(condition: Value, then: Any_, otherwise: Any_) -> Any_:

@@ -8,7 +8,7 @@ Every expression is total: on no row does Polars itself raise.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Never
 
 import polars as pl
@@ -120,7 +120,9 @@ class Value:
     `none` and `undefined`: False if no null means that, True if every null does, else a Boolean expression (never
     null) of the rows whose null does. `unknown`: whether a null that is neither may occur. `constant` is the Python
     value where it is known. `lazy`: an iterator in Jinja, which can be gone through once and has neither length
-    nor text. `soft`: an undefined value that prints as nothing in a strict template too.
+    nor text. `soft`: an undefined value that prints as nothing in a strict template too. `bounds`: the least and the
+    greatest that an integer can be, where that is known. `choice`: of a text that is one of two constants, by what
+    condition, and the two. `shown`: the rows in which a text may be other than empty, null where that is unknown.
     """
 
     expr: pl.Expr
@@ -131,6 +133,9 @@ class Value:
     constant: object = UNSET
     lazy: bool = False
     soft: bool = False
+    bounds: tuple[int, int] | None = None
+    choice: tuple[pl.Expr, str, str] | None = None
+    shown: pl.Expr | None = None
 
     @property
     def may_be_null(self) -> bool:
@@ -140,7 +145,7 @@ class Value:
     @property
     def known(self) -> "Value":
         """Return the value with every null unknown: Jinja would raise, or its meaning does not matter."""
-        return Value(self.expr, self.type, unknown=self.may_be_null, constant=self.constant)
+        return Value(self.expr, self.type, unknown=self.may_be_null, constant=self.constant, bounds=self.bounds)
 
     def is_none(self) -> pl.Expr:
         """Return which rows are `None`."""
@@ -260,7 +265,7 @@ def constant(value: object) -> Any_:
     if isinstance(value, int):
         if not -(2**62) < value < 2**62:
             return Value(pl.lit(None, dtype=pl.Int64), INT, unknown=True, constant=value)
-        return Value(pl.lit(value, dtype=pl.Int64), INT, constant=value)
+        return Value(pl.lit(value, dtype=pl.Int64), INT, constant=value, bounds=(value, value))
     if isinstance(value, float):
         return Value(pl.lit(value, dtype=pl.Float64), FLOAT, constant=value)
     if isinstance(value, str):
@@ -304,13 +309,15 @@ def has_iterator(value: Any_) -> bool:
 
 def when_known(condition: pl.Expr, value: Value) -> Value:
     """Return the value, unknown in the rows where a condition is not true."""
-    return replace(
-        value,
+    return Value(
         expr=pl.when(condition).then(value.expr),
+        type=value.type,
         none=value.is_none() & condition.fill_null(False) if value.none is not False else False,
         undefined=value.is_undefined() & condition.fill_null(False) if value.undefined is not False else False,
         unknown=True,
-        constant=UNSET,
+        lazy=value.lazy,
+        soft=value.soft,
+        bounds=value.bounds,
     )
 
 
@@ -463,6 +470,9 @@ def _merge(condition: Value, a: Value, b: Value) -> Value:
     if kind is None or a.lazy != b.lazy:
         refuse("a value of more than one type")
 
+    if a.type == b.type == BOOL and (joined := _joined_truths(condition, a, b)) is not None:
+        return joined
+
     def pick(left: pl.Expr, right: pl.Expr) -> pl.Expr:
         chosen = pl.when(condition.expr).then(left)
         if not condition.unknown:
@@ -484,7 +494,26 @@ def _merge(condition: Value, a: Value, b: Value) -> Value:
         none = True
     if undefined is not False and none is False and not unknown:
         undefined = True
-    return Value(pick(*parts), kind, none, undefined, unknown, lazy=a.lazy)
+    choice = None
+    if isinstance(a.constant, str) and isinstance(b.constant, str) and not unknown:
+        choice = (condition.expr, a.constant, b.constant)
+    shown = condition.expr if b.constant == "" else ~condition.expr if a.constant == "" else None
+    return Value(pick(*parts), kind, none, undefined, unknown, lazy=a.lazy, choice=choice, shown=shown)
+
+
+def _joined_truths(condition: Value, a: Value, b: Value) -> Value | None:
+    """Return `and` or `or` of a condition and another truth, if that is what picking one of two truths comes to."""
+    if any(flag is not False for each in (a, b) for flag in (each.none, each.undefined)):
+        return None
+    held, unknown = condition.expr, condition.unknown
+    if b.constant is False or b.expr.meta.eq(held):
+        # an unknown condition stays unknown, whatever the other side
+        expr = pl.when(held).then(a.expr).otherwise(held) if unknown else held & a.expr
+    elif a.constant is True or a.expr.meta.eq(held):
+        expr = pl.when(~held).then(b.expr).otherwise(held) if unknown else held | b.expr
+    else:
+        return None
+    return Value(expr, BOOL, unknown=a.unknown or b.unknown or unknown)
 
 
 def spread(rule: Callable[[Any_], Any_], value: Any_) -> Any_:

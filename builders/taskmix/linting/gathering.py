@@ -14,6 +14,7 @@ from taskmix.errors import CatalogError, TaskmixError, UsageError, nearest
 from taskmix.frames import SOURCE_ROW
 from taskmix.kinds import KINDS, View
 from taskmix.linting.subjects import FileSubject, TaskSubject
+from taskmix.rowsets import RowSet
 from taskmix.sources import hub
 from taskmix.tasks.opening import open_bare, template_path
 from taskmix.tasks.task import Split, Task
@@ -169,7 +170,7 @@ def _sample(task: Task, split: Split, names: Collection[str], rows: int) -> pl.D
     numbered = pl.DataFrame({SOURCE_ROW: pl.int_range(total, dtype=pl.UInt64, eager=True)})
     drawn = numbered.with_columns(order=hashing.draws(key, pl.col(SOURCE_ROW))).sort("order")
     spare = 1 if task.keep is None else _SPARE
-    wanted = drawn.head(rows * spare)[SOURCE_ROW].sort()
+    wanted = RowSet.of([drawn.head(rows * spare)[SOURCE_ROW].sort().to_numpy()])
     batches = [batch for batch, _ in task.kept_batches(split, names, wanted)]
     if not batches:
         return pl.DataFrame(schema={SOURCE_ROW: pl.UInt64})

@@ -12,7 +12,10 @@ from taskmix.text import quoted
 
 @dataclass(frozen=True)
 class Roles:
-    """The tasks of a mixture by role. `excluded` maps a relative of held-out tasks to the one it is related to."""
+    """The tasks of a mixture by role. `excluded` maps tasks that appear nowhere to the held-out one they are close to:
+
+    one of a shared origin, or of a paired cluster.
+    """
 
     train: tuple[str, ...]
     heldout: tuple[str, ...]
@@ -59,6 +62,21 @@ def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[st
     return dict(sorted(found.items()))
 
 
+def paired(catalog: Catalog, held: Collection[str]) -> Mapping[str, str]:
+    """Return the tasks of clusters that are paired with that of a held-out task, and with which of those."""
+    partners: dict[str, set[str]] = {}
+    for one, other in catalog.paired_clusters:
+        partners.setdefault(one, set()).add(other)
+        partners.setdefault(other, set()).add(one)
+    found: dict[str, str] = {}
+    for name in sorted(held):
+        own = partners.get(catalog.tasks[name].spec.cluster, set())
+        for other, task in catalog.tasks.items():
+            if task.spec.cluster in own and other not in held:
+                found.setdefault(other, name)
+    return found
+
+
 def assign_roles(catalog: Catalog, mixture: str, selected: Collection[str]) -> Roles:
     """Split the tasks of a mixture into those that train and those that are held out.
 
@@ -83,7 +101,7 @@ def assign_roles(catalog: Catalog, mixture: str, selected: Collection[str]) -> R
         for name in selected
         if name in spec.holdout.tasks or catalog.tasks[name].spec.cluster in spec.holdout.clusters
     }
-    related = relatives(catalog.tasks.values(), held)
+    related = {**paired(catalog, held), **relatives(catalog.tasks.values(), held)}
     excluded = {name: related[name] for name in sorted(selected) if name in related}
     train = tuple(name for name in sorted(selected) if name not in held and name not in excluded)
     if not train:

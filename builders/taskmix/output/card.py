@@ -6,7 +6,8 @@ from importlib import metadata
 
 import yaml
 
-from taskmix.mixing.plan import SPLITS, Part, Plan
+from taskmix.mixing.parts import SPLITS, Part
+from taskmix.mixing.plan import Plan
 from taskmix.output.shards import Written
 from taskmix.text import visible
 
@@ -97,7 +98,7 @@ def _tasks(plan: Plan) -> str:
     for split in SPLITS:
         for part in plan.parts_of(split):
             spec = part.task.entry.spec
-            share = f"{len(part.rows) / total:.1%}" if split == "train" else "–"
+            share = f"{len(part) / total:.1%}" if split == "train" else "–"
             licence = ", ".join(_listed(spec.license))
             cells = (
                 part.task.name,
@@ -107,7 +108,8 @@ def _tasks(plan: Plan) -> str:
                 licence,
                 ", ".join(_listed(spec.language)),
             )
-            rows.append((*cells, split, f"{len(part.rows):,}", share, len(part.templates)))
+            passes = f"{len(part) / (len(part.rows) * part.phrasings):.2f}" if split == "train" else "–"
+            rows.append((*cells, split, f"{len(part):,}", share, passes, len(part.templates)))
     head = (
         "task",
         "cluster",
@@ -118,6 +120,7 @@ def _tasks(plan: Plan) -> str:
         "split",
         "rows",
         "share of train",
+        "passes",
         "templates",
     )
     return "## Tasks\n\n" + _table(head, rows)

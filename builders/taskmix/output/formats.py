@@ -1,6 +1,7 @@
 """The five forms in which trainers read examples, and the columns that every form carries."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,8 @@ import pyarrow as pa
 
 from taskmix import hashing
 from taskmix.frames import SOURCE_ROW
-from taskmix.mixing.plan import Part
+from taskmix.mixing.assignment import PLAIN, SLOT, TEMPLATE, VARIANTS, style_name, variant
+from taskmix.mixing.parts import Part
 from taskmix.output.content import REPEATED
 from taskmix.output.shuffle import ORDER, ORIGIN, arrow
 from taskmix.templates.rowwise import ALTERNATIVES
@@ -26,54 +28,68 @@ def _copied(name: str) -> pl.Expr:
     return pl.concat_str(name, pl.lit("")).alias(name)
 
 
-def _prompt_completion(_: pl.DataFrame) -> list[pl.Expr]:
+def _prompt_completion(_: pl.DataFrame, system: str | None) -> list[pl.Expr]:
     # the prompt was put together just now
-    return [pl.col("prompt"), _copied("output").alias("completion")]
+    prompt = pl.col("prompt") if system is None else pl.concat_str(_before(system), "prompt").alias("prompt")
+    return [prompt, _copied("output").alias("completion")]
 
 
-def _text(_: pl.DataFrame) -> list[pl.Expr]:
-    return [pl.concat_str("prompt", "output").alias("text")]
+def _text(_: pl.DataFrame, system: str | None) -> list[pl.Expr]:
+    return [pl.concat_str(_before(system), "prompt", "output").alias("text")]
 
 
-def _alpaca(frame: pl.DataFrame) -> list[pl.Expr]:
+def _alpaca(_: pl.DataFrame, system: str | None) -> list[pl.Expr]:
     # an empty instruction would leave Alpaca's field empty: the input takes its place
-    swap = pl.col("instruction") == ""
+    swap, before = pl.col("instruction") == "", _before(system)
     return [
-        pl.when(swap).then(_copied("input")).otherwise(_copied("instruction")).alias("instruction"),
+        pl.concat_str(before, pl.when(swap).then("input").otherwise("instruction")).alias("instruction"),
         pl.when(swap).then(pl.lit("")).otherwise(_copied("input")).alias("input"),
         _copied("output"),
     ]
+
+
+def _before(system: str | None) -> pl.Expr:
+    """Return the system's message as formats without turns have it: before everything else, in a paragraph."""
+    return pl.lit("" if system is None else f"{system}\n\n")
 
 
 def _user_turn() -> pl.Expr:
     return pl.col("prompt").str.head(pl.col("prompt").str.len_chars() - pl.col("ending").str.len_chars())
 
 
-def _messages(frame: pl.DataFrame) -> list[pl.Expr]:
-    if "messages" in frame.columns:
-        return [pl.col("messages").cast(_MESSAGE)]
-    turns = _pair("role", "content", "user", "assistant")
-    return [turns.cast(_MESSAGE).alias("messages")]
+def _messages(frame: pl.DataFrame, system: str | None) -> list[pl.Expr]:
+    turns = pl.col("messages") if "messages" in frame.columns else _turns("role", "content", "user", "assistant")
+    return [_with_system(turns, ("role", "system"), ("content", system)).cast(_MESSAGE).alias("messages")]
 
 
-def _sharegpt(frame: pl.DataFrame) -> list[pl.Expr]:
+def _sharegpt(frame: pl.DataFrame, system: str | None) -> list[pl.Expr]:
     if "messages" in frame.columns:
         turn = pl.struct(
             pl.element().struct.field("role").replace_strict(_SHAREGPT_ROLES).alias("from"),
             pl.element().struct.field("content").alias("value"),
         )
-        return [pl.col("messages").list.eval(turn).cast(_TURN).alias("conversations")]
-    return [_pair("from", "value", "human", "gpt").cast(_TURN).alias("conversations")]
+        turns = pl.col("messages").list.eval(turn)
+    else:
+        turns = _turns("from", "value", "human", "gpt")
+    return [_with_system(turns, ("from", "system"), ("value", system)).cast(_TURN).alias("conversations")]
 
 
-def _pair(role: str, content: str, asks: str, answers: str) -> pl.Expr:
+def _turns(role: str, content: str, asks: str, answers: str) -> pl.Expr:
     return pl.concat_list(
         pl.struct(pl.lit(asks).alias(role), _user_turn().alias(content)),
         pl.struct(pl.lit(answers).alias(role), _copied("output").alias(content)),
     )
 
 
-FORMATS: Mapping[str, Callable[[pl.DataFrame], list[pl.Expr]]] = {
+def _with_system(turns: pl.Expr, role: tuple[str, str], content: tuple[str, str | None]) -> pl.Expr:
+    """Return turns after that of the system, unless they begin with one of their own."""
+    if content[1] is None:
+        return turns
+    first = pl.concat_list(pl.struct(pl.lit(role[1]).alias(role[0]), pl.lit(content[1]).alias(content[0])), turns)
+    return pl.when(turns.list.first().struct.field(role[0]) == role[1]).then(turns).otherwise(first)
+
+
+FORMATS: Mapping[str, Callable[[pl.DataFrame, str | None], list[pl.Expr]]] = {
     "prompt-completion": _prompt_completion,
     "messages": _messages,
     "alpaca": _alpaca,
@@ -83,34 +99,58 @@ FORMATS: Mapping[str, Callable[[pl.DataFrame], list[pl.Expr]]] = {
 
 
 def origins(part: Part) -> pl.DataFrame:
-    """Return what the examples of each of a part's templates have in common, and the keys of their ids.
+    """Return what the examples of each origin of a part have in common, and the keys of their ids.
 
-    An id is two hashes of the source row. Under `high` alone no two examples of one origin have the same: it is a
-    bijection of the row's number.
+    An origin is a slot, a template and a style: the numbers that `origin` gives. An id is two hashes of the source row.
+    Under `high` alone no two examples of one origin have the same: it is a bijection of the row's number.
     """
-    named = [(template.name, template.style) for template in part.templates] or [("conversation", "zero-shot")]
+    named = [(template.name, template.style) for template in part.templates] or [("conversation", PLAIN)]
     task, cluster, split = part.task.name, part.task.entry.spec.cluster, part.source.source_split
     rows = []
-    for template, style in named:
-        keys = [hashing.key("id", task, split, template, style, 0, half) for half in _KEYS]
+    passes = range(part.posing.assignment.passes)
+    for number, (template, base), wrapped in product(passes, named, range(VARIANTS)):
+        style = style_name(base, wrapped)
+        keys = [hashing.key("id", task, split, template, style, number, half) for half in _KEYS]
         rows.append((task, cluster, template, style, split, *keys))
     return pl.DataFrame(rows, {**dict.fromkeys(REPEATED, pl.String), **dict.fromkeys(_KEYS, pl.UInt64)}, orient="row")
 
 
-def narrow(
-    examples: pl.DataFrame, form: str, number: int, key: int, shuffle_key: int, *, evaluation: bool
-) -> pl.DataFrame:
-    """Return rendered examples of one origin in a format, with what `widen` and the shuffle need.
+def origin(part: Part) -> pl.Expr:
+    """Return the expression of the number of examples' origin in what `origins` gives (UInt32)."""
+    number = pl.col(SLOT) * max(1, len(part.templates)) + pl.col(TEMPLATE)
+    return number * VARIANTS + variant()
 
-    `number` is that of the origin, `key` its key `high`. The rows keep nothing else alive: texts that are another
-    frame's are copied, since one of them would keep those of the whole batch that it was read with.
+
+def narrow(
+    examples: pl.DataFrame,
+    form: str,
+    system: str | None,
+    numbers: pl.Series,
+    keys: pl.Series,
+    shuffle_key: int,
+    *,
+    evaluation: bool,
+) -> pl.DataFrame:
+    """Return rendered examples in a format, with what `widen` and the shuffle need.
+
+    Args:
+        examples: rendered, with alternatives in evaluation.
+        form: the format.
+        system: a message before every example.
+        numbers: the numbers of their origins in the split's table (UInt32).
+        keys: the keys `high` of the origins in that table (UInt64).
+        shuffle_key: the key of the split's order.
+        evaluation: whether the split is one to evaluate on.
+
+    The rows keep nothing else alive: texts that are another frame's are copied, since one of them would keep those of
+    the whole batch that it was read with.
     """
-    high = hashing.draw(np.uint64(key), examples[SOURCE_ROW].to_numpy())
+    high = hashing.draw(keys.gather(numbers).to_numpy(), examples[SOURCE_ROW].to_numpy())
     rows = examples.select(
-        *FORMATS[form](examples),
+        *FORMATS[form](examples, system),
         *(_alternative(name, examples) for name in ALTERNATIVES if evaluation),
         SOURCE_ROW,
-        pl.lit(number, pl.UInt32).alias(ORIGIN),
+        numbers.alias(ORIGIN),
         pl.Series(ORDER, hashing.draw(np.uint64(shuffle_key), high)),
     )
     return pl.DataFrame(arrow(rows)) if evaluation or "messages" in examples.columns else rows

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from taskmix.text import shown
 from taskmix.versions import versions
 
 Json = dict[str, Any]
-INPUTS = ("mixture", "seed", "limit", "versions", "spec", "tasks", "holdout", "refused")
+INPUTS = ("mixture", "seed", "limit", "tokenizer", "versions", "spec", "tasks", "holdout", "refused")
 """The keys of a lock that are inputs."""
 
 
@@ -37,11 +38,15 @@ class TaskInputs:
 
 @dataclass(frozen=True)
 class Asked:
-    """A mixture as it was asked for, and the roles of its tasks that follow from the catalog."""
+    """A mixture as it was asked for, and the roles of its tasks that follow from the catalog.
+
+    `tokenizer` is the hash of the one that counts the mixture's size, if one does.
+    """
 
     mixture: str
     spec: MixtureSpec
     limit: int | None
+    tokenizer: str | None
     heldout: tuple[str, ...]
     excluded: Mapping[str, str]
     refused: Mapping[str, str]
@@ -94,12 +99,18 @@ def make_inputs(asked: Asked, tasks: Iterable[TaskInputs], fingerprints: Fingerp
         "mixture": asked.mixture,
         "seed": asked.spec.seed,
         "limit": asked.limit,
-        "versions": dict(versions()),
+        "tokenizer": asked.tokenizer,
+        "versions": _versions(asked),
         "spec": _plain(asked.spec.model_dump(mode="json", by_alias=True)),
         "tasks": {task.entry.name: _task(task, hashes) for task in tasks},
         "holdout": {"heldout": list(asked.heldout), "excluded": dict(asked.excluded)},
         "refused": dict(asked.refused),
     }
+
+
+def _versions(asked: Asked) -> dict[str, str]:
+    counting = {"tokenizers": metadata.version("tokenizers")} if asked.tokenizer else {}
+    return {**versions(), **counting}
 
 
 def _task(task: TaskInputs, hashes: Mapping[Path, str]) -> Json:

@@ -13,7 +13,7 @@ from taskmix.output.folder import LOCK
 from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_sha256, make_inputs
 
 if TYPE_CHECKING:
-    from taskmix.mixing.plan import Part, Plan
+    from taskmix.mixing.plan import Plan
     from taskmix.output.shards import Written
     from taskmix.tasks.task import Task
 
@@ -26,8 +26,11 @@ def make_lock(plan: "Plan", written: "Written", engines: Engines, card: Path, fi
 
     `engines` says, by split and task, what Jinja rendered row by row.
     """
+    # not above: `mix verify` needs none of what a plan needs
+    from taskmix.mixing.parts import figures
+
     tasks = {part.task.name: part.task for part in plan.parts}
-    asked = Asked(plan.mixture, plan.spec, plan.limit, plan.heldout, plan.excluded, plan.refused)
+    asked = Asked(plan.mixture, plan.spec, plan.limit, plan.tokenizer, plan.heldout, plan.excluded, plan.refused)
     inputs = make_inputs(asked, map(_task_inputs, tasks.values()), fingerprints)
     for task in tasks.values():
         # after they are hashed: the hashes are those of what was rendered
@@ -37,7 +40,7 @@ def make_lock(plan: "Plan", written: "Written", engines: Engines, card: Path, fi
         "inputs_sha256": inputs_sha256(inputs),
         **inputs,
         "tasks": {name: _task(inputs["tasks"][name], task) for name, task in sorted(tasks.items())},
-        "plan": [_part(part) | engines[part.split, part.task.name] for part in plan.parts],
+        "plan": [figures(part) | engines[part.split, part.task.name] for part in plan.parts],
         "splits": {
             name: {"rows": split.rows, "content_sha256": split.content_sha256} for name, split in written.items()
         },
@@ -65,21 +68,6 @@ def _task(inputs: Json, task: "Task") -> Json:
 
 def _template_digest(spec: str) -> str:
     return hashlib.sha256(spec.encode()).hexdigest()[:16]
-
-
-def _part(part: "Part") -> Json:
-    counts = part.counts
-    return {
-        "split": part.split,
-        "task": part.task.name,
-        "source_split": part.source.source_split,
-        "rows": len(part.rows),
-        "templates": [template.name for template in part.templates],
-        "source_rows": counts.source,
-        "cut": counts.cut,
-        "dropped": {"where": counts.where, "length": counts.too_short_or_long, "empty": counts.empty},
-        "usable": counts.usable,
-    }
 
 
 def _digest(lock: Mapping[str, Any]) -> str:

@@ -13,9 +13,10 @@ from taskmix.catalog.models import SplitName
 from taskmix.compiler.templates import RowWise, Vectorised
 from taskmix.compiler.translator import Facts
 from taskmix.errors import RowError
-from taskmix.frames import SOURCE_ROW, span
+from taskmix.frames import SOURCE_ROW
 from taskmix.kinds import Kind, View
 from taskmix.rendering import compiled_for
+from taskmix.rowsets import RowSet
 from taskmix.sources.opening import Source
 from taskmix.tasks import columns
 from taskmix.tasks.held import Held
@@ -98,7 +99,7 @@ class Task:
             yield kept
 
     def kept_batches(
-        self, split: Split, names: Collection[str], wanted: pl.Series | None = None
+        self, split: Split, names: Collection[str], wanted: RowSet | None = None
     ) -> Iterator[tuple[pl.DataFrame, Dropped]]:
         """Yield what `batches` does, of the wanted rows or of all, with the count of rows that each batch lost."""
         for batch in self._batches(split, names):
@@ -120,8 +121,8 @@ class Task:
             yield self._canonical(kept, split, ()), dropped
         keeping.finish()
 
-    def rows(self, split: Split, wanted: pl.Series, names: Collection[str]) -> Iterator[pl.DataFrame]:
-        """Yield only the rows whose numbers are wanted (ascending), each once: `source_row` and the named variables.
+    def rows(self, split: Split, wanted: RowSet, names: Collection[str]) -> Iterator[pl.DataFrame]:
+        """Yield only the rows that are wanted, in order: `source_row` and the named variables.
 
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
@@ -191,10 +192,10 @@ class Task:
         return self.source.schema(split or next(iter(self.splits.values())).source_split)
 
 
-def _among(batch: pl.DataFrame, wanted: pl.Series) -> pl.DataFrame:
-    """Return the rows of a batch that are wanted (numbers of rows, ascending), each once."""
+def _among(batch: pl.DataFrame, wanted: RowSet) -> pl.DataFrame:
+    """Return the rows of a batch that are wanted."""
     numbers = batch[SOURCE_ROW]
     if not len(numbers):
         return batch
-    inside = wanted[span(wanted, numbers[0], numbers[-1] + 1)].unique(maintain_order=True)
+    inside = wanted.between(numbers[0], numbers[-1] + 1)
     return batch if len(inside) == len(batch) else batch[numbers.search_sorted(inside)]

@@ -1,0 +1,88 @@
+"""The evaluation splits of a mixture: a few rows of each, under every template that scores."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from taskmix.catalog.models import MixtureSpec
+from taskmix.mixing.assignment import PLAIN, EveryTemplate
+from taskmix.mixing.examples import Exemplars, Posing, Turn
+from taskmix.mixing.fitting import fit, nothing_left
+from taskmix.mixing.parts import OutSplit, Part, key, withheld, without_plain
+from taskmix.mixing.reading import Key, Usable
+from taskmix.rowsets import RowSet, lowest
+from taskmix.tasks.task import Split, Task
+from taskmix.templates.files import Template
+
+
+def splits_read(task: Task, *, heldout: bool) -> tuple[Split, ...]:
+    """Return the splits of a task that a mixture reads: of a held-out one its validation rows, or train for want."""
+    found = [task.splits[name] for name in ("train", "validation") if name in task.splits]
+    return tuple(found[-1:] if heldout else found)
+
+
+def scored(spec: MixtureSpec, templates: Iterable[Template]) -> tuple[Template, ...]:
+    """Return the templates to evaluate with: plain ones, and chain-of-thought where training has it."""
+    styles = {PLAIN} | ({"chain-of-thought"} if spec.styles.chain_of_thought else set())
+    return tuple(template for template in templates if template.style in styles)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """Plans the evaluation splits: a few rows of each, under every template that scores."""
+
+    spec: MixtureSpec
+    limit: int | None
+    usable: Mapping[Key, Usable]
+
+    def seen(self, task: Task) -> list[Part]:
+        """Return the parts of a task that trains, under the templates it trains with, and under withheld ones."""
+        if "validation" not in task.splits:
+            return []
+        out = withheld(self.spec, task)
+        split, train = task.splits["validation"], task.splits.get("train")
+        kept = scored(self.spec, (each for each in task.templates if each.name not in out))
+        parts = [self._part(task, "validation", split, kept, train)]
+        if out:
+            hidden = tuple(each for each in task.templates if each.name in out)
+            parts.append(self._part(task, "heldout_templates", split, hidden, train))
+        return parts
+
+    def unseen(self, task: Task) -> Part:
+        """Return the part of a held-out task: its validation rows, or those of train where it has no other."""
+        (split,) = splits_read(task, heldout=True)
+        templates = scored(self.spec, task.templates)
+        if not templates and task.templates:
+            raise without_plain(task)
+        return self._part(task, "heldout", split, templates, task.splits.get("train"))
+
+    def _part(
+        self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...], train: Split | None
+    ) -> Part:
+        usable = self.usable[task.name, split]
+        limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
+        (rows,) = lowest([usable.rows], [key(self.spec, task, split, "evaluate")], limit)
+        exemplars = self._exemplars(task, name, split, rows, train)
+        shots = (
+            min(self.spec.evaluation.few_shot.k, len(exemplars)) if exemplars and self.spec.evaluation.few_shot else 0
+        )
+        posing = Posing(
+            task, split, templates, EveryTemplate(shots), self.spec.seed, exemplars=exemplars, evaluation=True
+        )
+        turns = tuple(Turn(index, rows) for index in range(max(1, len(templates))))
+        fitting, lost = fit(posing, turns, self.spec.length)
+        if not sum(len(turn.rows) for turn in fitting):
+            raise nothing_left(task, sum(len(turn.rows) for turn in turns), lost)
+        counts = replace(usable.counts, too_short_or_long=lost.length, empty=lost.empty)
+        return Part(name, posing, fitting, counts)
+
+    def _exemplars(
+        self, task: Task, name: OutSplit, split: Split, rows: RowSet, train: Split | None
+    ) -> Exemplars | None:
+        few = self.spec.evaluation.few_shot
+        if few is None or name not in few.splits or not task.templates:
+            return None
+        if train is None or (task.name, train) not in self.usable:
+            return None
+        source = self.usable[task.name, train].rows
+        shown = source - rows if train == split else source
+        return Exemplars(task, train, shown, key(self.spec, task, train, "sample"))

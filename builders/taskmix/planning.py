@@ -1,0 +1,38 @@
+"""A plan without a build: what a mixture would be made of."""
+
+from pathlib import Path
+
+from taskmix.catalog.loading import Catalog, load_catalog
+from taskmix.errors import UsageError
+from taskmix.mixing.examples import Progress, no_progress
+from taskmix.mixing.plan import Plan, make_plan
+from taskmix.templates.rowwise import Workers
+
+
+def plan(
+    mixture: str | None = None,
+    *,
+    catalog: Catalog | None = None,
+    mirror: Path | None = None,
+    seed: int | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> Plan:
+    """Resolve a mixture against its sources, as `build` does before it renders anything; the arguments are its.
+
+    Raises:
+        TaskmixError: of the kind that fits.
+    """
+    if any(given is not None and given < 1 for given in (workers, limit)):
+        raise UsageError("workers and limit are at least 1")
+    with Workers(workers) as pool:
+        return make_plan(
+            catalog or load_catalog(),
+            mixture,
+            workers=pool,
+            mirror=mirror,
+            seed=seed,
+            limit=limit,
+            progress=progress,
+        )
