@@ -3,7 +3,7 @@
 Nothing here needs Polars, so that a build with nothing to do takes no time to start.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from taskmix.caching.fingerprints import Fingerprints
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
 from taskmix.catalog.selection import overridden, select
-from taskmix.errors import OutputError, SourceError
+from taskmix.errors import OutputError, SourceError, TaskmixError
 from taskmix.mixing.holdout import assign_roles
-from taskmix.output.changes import Change, changes
+from taskmix.output.changes import Change, changes, input_changes
 from taskmix.output.folder import LOCK, check_target
 from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_of, inputs_sha256, make_inputs, pinned, task_inputs
-from taskmix.output.lock import output_faults, read_lock, read_lock_file
+from taskmix.output.lock import output_faults, read_lock, read_lock_file, template_hashes
 from taskmix.sources.finding import find_source
 
 _MADE = ("plan", "splits", "outputs")
@@ -79,9 +79,9 @@ def prepare(
     recorded: Json = expected[1] if expected else earlier or {}
     cache = open_cache()
     spec = overridden(spec, seed, limit)
-    catalog, inputs = _inputs(catalog, name, spec, limit, mirror, recorded, bool(expected), Fingerprints(cache))
+    catalog, tasks, inputs = _inputs(catalog, name, spec, limit, mirror, recorded, bool(expected), Fingerprints(cache))
     if expected:
-        _check_inputs(*expected, inputs)
+        _check_inputs(*expected, inputs, tasks)
     unchanged = None
     if not force and earlier is not None and (expected is None or earlier == expected[1]):
         unchanged = earlier if _is_of(out, earlier, inputs, Fingerprints(cache)) else None
@@ -111,7 +111,7 @@ def _inputs(
     recorded: Mapping[str, Any],
     by_lock: bool,
     fingerprints: Fingerprints,
-) -> tuple[Catalog, Json]:
+) -> tuple[Catalog, list[TaskInputs], Json]:
     """Return the catalog with its hub datasets pinned, to the commits of the lock if so, and the build's inputs."""
     selection = select(catalog, name)
     roles = assign_roles(catalog, name, selection.tasks)
@@ -122,7 +122,7 @@ def _inputs(
     tokenizer = _tokenizer(catalog, name, spec, fingerprints)
     asked = Asked(name, spec, limit, tokenizer, roles.heldout, roles.excluded, selection.refused)
     inputs = make_inputs(asked, tasks, fingerprints)
-    return pinned(catalog, {task.entry.name: task.commit for task in tasks if task.commit}), inputs
+    return pinned(catalog, {task.entry.name: task.commit for task in tasks if task.commit}), tasks, inputs
 
 
 def _tokenizer(catalog: Catalog, name: str, spec: MixtureSpec, fingerprints: Fingerprints) -> str | None:
@@ -161,10 +161,24 @@ def _is_of(out: Path, lock: Json, inputs: Json, fingerprints: Fingerprints) -> b
     return same and not output_faults(out, lock, fingerprints.sha256)
 
 
-def _check_inputs(path: Path, lock: Json, inputs: Json) -> None:
+def _check_inputs(path: Path, lock: Json, inputs: Json, tasks: Iterable[TaskInputs]) -> None:
     """Raise OutputError, naming everything that is not as the lock has it."""
-    if found := list(changes(inputs_of(lock), inputs)):
-        raise _refusal(path, "the lock is of other inputs", found)
+    if found := input_changes(inputs_of(lock), inputs):
+        raise _refusal(path, "the lock is of other inputs", [*found, *_template_changes(lock, tasks)])
+
+
+def _template_changes(lock: Json, tasks: Iterable[TaskInputs]) -> Iterator[Change]:
+    """Yield the templates that are not what the lock has, of the files that can be read."""
+    # not above: only what fails needs Jinja
+    from taskmix.templates.files import read_templates
+
+    for task in tasks:
+        name = task.entry.name
+        known = lock["tasks"].get(name, {}).get("templates", {}).get("each")
+        if known and task.template is not None:
+            with suppress(TaskmixError):
+                now = template_hashes(read_templates(task.template))
+                yield from changes(known, now, ("tasks", name, "templates", "each"))
 
 
 def check_made(prepared: Prepared, made: Json) -> None:

@@ -74,7 +74,7 @@ def _texts(found: Comparison) -> Iterator[str]:
         )
         for kind in _KINDS:
             for (task, template), count in getattr(split, kind).items():
-                yield f"  {task} × {template}: {count:,} {kind} changed"
+                yield f"  {task} × {template}: {kind} changed: {count:,}"
 
 
 def _example(example: Example) -> Text:

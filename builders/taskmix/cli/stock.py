@@ -34,7 +34,7 @@ def pruned(stock: Stock) -> str:
     """Return what `mix cache prune` prints."""
     removed = sum(kept.entries for kept in stock.kinds)
     size = sum(kept.bytes for kept in stock.kinds)
-    return printed(Text(f"{stock.folder}: {removed:,} entries removed, {size / 1e6:,.1f} MB"))
+    return printed(Text(f"{stock.folder}: {removed:,} entries removed, {_size(size)}"))
 
 
 def _rows(stock: Stock) -> list[tuple[str, ...]]:
@@ -43,8 +43,12 @@ def _rows(stock: Stock) -> list[tuple[str, ...]]:
             kept.kind,
             _MEANINGS[kept.kind],
             f"{kept.entries:,}",
-            f"{kept.bytes / 1e6:,.1f} MB",
+            _size(kept.bytes),
             "" if kept.oldest_days is None else f"{kept.oldest_days:,.0f} days",
         )
         for kept in stock.kinds
     ]
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else f"{count / 1e3:,.1f} kB"

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from taskmix.output.changes import Change, changes
+from taskmix.output.changes import Change, changes, input_changes
 from taskmix.output.inputs import Json
 
-OPTIONS = ("mixture", "seed", "limit", "spec", "versions")
+OPTIONS = ("mixture", "seed", "limit", "tokenizer", "spec", "versions")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def compare_locks(a: Json, b: Json) -> LockChanges:
     templates = {name: names(*(each["tasks"][name]["templates"].get("each", {}) for each in (a, b))) for name in both}
     before, after = _totals(a), _totals(b)
     return LockChanges(
-        options=tuple(change for key in OPTIONS for change in changes(a.get(key), b.get(key), (key,))),
+        options=tuple(input_changes(*({key: each.get(key) for key in OPTIONS} for each in (a, b)))),
         tasks=names(a["tasks"], b["tasks"]),
         task_values={name: found for name, found in values.items() if found},
         templates={name: found for name, found in templates.items() if found},

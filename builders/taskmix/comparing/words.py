@@ -22,10 +22,11 @@ def word_changes(old: str, new: str) -> list[Piece]:
     first = _common(a, b)
     last = _common(a[first:][::-1], b[first:][::-1])
     start = max(0, first - _AROUND)
-    pieces = [("same", ("…" if start else "") + "".join(a[start:first]))]
+    before, after = "".join(a[start:first]), a[len(a) - last :]
+    pieces = [("same", f"… {before.lstrip()}" if start else before)]
     pieces += _middle(a[first : len(a) - last], b[first : len(b) - last])
-    end = a[len(a) - last :]
-    pieces.append(("same", "".join(end[:_AROUND]) + ("…" if len(end) > _AROUND else "")))
+    rest = "".join(after[:_AROUND])
+    pieces.append(("same", f"{rest.rstrip()} …" if len(after) > _AROUND else rest))
     return [piece for piece in pieces if piece[1]]
 
 

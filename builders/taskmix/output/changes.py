@@ -59,3 +59,8 @@ def changes(old: object, new: object, place: tuple[str, ...] = ()) -> Iterator[C
         yield from changes({}, new, place)
     elif old != new or type(old) is not type(new):
         yield Change(place, old, new)
+
+
+def input_changes(old: Mapping[str, object], new: Mapping[str, object]) -> list[Change]:
+    """Return what differs between inputs; the seed stands in them twice, and is named once."""
+    return [change for change in changes(old, new) if change.place != ("spec", "seed")]

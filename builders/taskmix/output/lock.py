@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from taskmix.mixing.plan import Plan
     from taskmix.output.shards import Written
     from taskmix.tasks.task import Task
+    from taskmix.templates.files import Template
 
 VERSION = 1
 Engines = Mapping[tuple[str, str], Json]
@@ -61,13 +62,13 @@ def _task_inputs(task: "Task") -> TaskInputs:
 
 def _task(inputs: Json, task: "Task") -> Json:
     """Return the inputs of a task, with what follows from them: labels, and a hash of each template."""
-    each = {template.name: _template_digest(template.spec.model_dump_json()) for template in task.templates}
     labels = list(task.view.labels.words) if task.view.labels else None
-    return {**inputs, "labels": labels, "templates": {**inputs["templates"], "each": each}}
+    return {**inputs, "labels": labels, "templates": {**inputs["templates"], "each": template_hashes(task.templates)}}
 
 
-def _template_digest(spec: str) -> str:
-    return hashlib.sha256(spec.encode()).hexdigest()[:16]
+def template_hashes(templates: "Iterable[Template]") -> dict[str, str]:
+    """Return the SHA-256 of what a file says of each template, by its name."""
+    return {each.name: hashlib.sha256(each.spec.model_dump_json().encode()).hexdigest() for each in templates}
 
 
 def _digest(lock: Mapping[str, Any]) -> str:
