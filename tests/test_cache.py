@@ -191,9 +191,13 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("settled")
 def test_a_file_is_read_once_for_each_state(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file, read = tmp_path / "file", list[Path]()
-    real = hashing.file_sha256
-    monkeypatch.setattr(hashing, "file_sha256", lambda path: (read.append(path), real(path))[1])
+    file, read, real = tmp_path / "file", list[Path](), hashing.file_sha256
+
+    def reading(path: Path) -> str:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(hashing, "file_sha256", reading)
     hashes = set()
     for content in (b"one", b"two"):
         file.write_bytes(content)
