@@ -426,7 +426,7 @@ def test_the_cache_is_shown(aged: Cache) -> None:
 
 def test_a_cache_that_is_not_there_is_empty(cache: Cache) -> None:
     assert set(counts(cache).values()) == {0}
-    assert "0 entries removed" in cached("prune", "--all", "--hub")
+    assert "entries removed: 0" in cached("prune", "--all", "--hub")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from taskmix.building import Built, Reporters
 from taskmix.cli import main
 from taskmix.errors import OutputError, SourceError
 from taskmix.output import inputs, lock
+from taskmix.versions import versions
 from tests.test_all_or_nothing import TRAIN, digests
 
 CATALOG = """\
@@ -152,7 +153,7 @@ def test_nothing_heavy_is_imported_for_it(built: Path) -> None:
 
 
 def new_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = {**inputs.versions(), "code": "0" * 64}
+    newer = {**versions(), "code": "0" * 64}
     monkeypatch.setattr(inputs, "versions", lambda: newer)
 
 
@@ -278,8 +279,8 @@ def test_a_lock_refuses_everything_else_by_name(built: Path, monkeypatch: pytest
     edit("catalog.yaml", "cap: 20", "cap: 19")
     edit("templates/moods.yaml", "How does", "How do you think does")
     edit("moods/train.jsonl", "fine day", "mild day")
-    newer = {**inputs.versions(), "polars": "99.0"}
-    polars = inputs.versions()["polars"]
+    newer = {**versions(), "polars": "99.0"}
+    polars = versions()["polars"]
     monkeypatch.setattr(inputs, "versions", lambda: newer)
     said = refused("--seed", "5")
     assert said[0] == "error: mixtures/two/mix.lock.json: the lock is of other inputs"

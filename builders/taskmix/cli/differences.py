@@ -16,7 +16,7 @@ from taskmix.text import visible
 
 _MARKS = {"same": ("", "", ""), "gone": ("[-", "-]", "red"), "come": ("{+", "+}", "green")}
 _HEAD = [("split", ""), ("task", ""), *((name, "right") for name in ("rows before", "after", "share before", "after"))]
-_KINDS = ("prompts", "completions", "alternatives")
+_KINDS = {"prompts": "prompts", "completions": "completions", "alternatives": "choices or references"}
 
 
 def text(found: Comparison) -> str:
@@ -72,9 +72,9 @@ def _texts(found: Comparison) -> Iterator[str]:
             f"{split.split}{sample}: {split.both:,} rows in both, {split.only_before:,} only before, "
             f"{split.only_after:,} only after"
         )
-        for kind in _KINDS:
+        for kind, words in _KINDS.items():
             for (task, template), count in getattr(split, kind).items():
-                yield f"  {task} × {template}: {kind} changed: {count:,}"
+                yield f"  {task} × {template}: {words} changed: {count:,}"
 
 
 def _example(example: Example) -> Text:

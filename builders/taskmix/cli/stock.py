@@ -34,7 +34,7 @@ def pruned(stock: Stock) -> str:
     """Return what `mix cache prune` prints."""
     removed = sum(kept.entries for kept in stock.kinds)
     size = sum(kept.bytes for kept in stock.kinds)
-    return printed(Text(f"{stock.folder}: {removed:,} entries removed, {_size(size)}"))
+    return printed(Text(f"{stock.folder}: entries removed: {removed:,}, {_size(size)}"))
 
 
 def _rows(stock: Stock) -> list[tuple[str, ...]]:
