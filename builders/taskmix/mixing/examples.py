@@ -32,6 +32,8 @@ _LABEL_NAMES = frozenset(("label", "choices"))
 _EXEMPLARS = 61
 """Rows of a task that are shown before others, of which a few are drawn each time: a prime number."""
 _NO_ROW = 2**64 - 1
+_SHOWN_BYTES = 64 << 20
+"""Worked examples of the rows that are posed at once: each is copied into every prompt that shows it."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,17 @@ def jobs(posing: Posing, turns: Sequence[Turn]) -> Iterator[Job]:
         # both are in the order of the source's rows, and the frame has each of them once
         for (index, _), group in planned.group_by(TEMPLATE, OPTIONS, maintain_order=True):
             assert isinstance(index, int), index
-            yield partial(_posed, posing, index, frame[frame[SOURCE_ROW].search_sorted(group[SOURCE_ROW])], group)
+            for piece in group.iter_slices(_rows_at_once(posing, templates[index], group)):
+                yield partial(_posed, posing, index, frame[frame[SOURCE_ROW].search_sorted(piece[SOURCE_ROW])], piece)
+
+
+def _rows_at_once(posing: Posing, template: Template, planned: pl.DataFrame) -> int:
+    """Return of how many rows the worked examples together stay within bounds."""
+    if posing.exemplars is None or not planned[SHOTS].max():
+        return len(planned)
+    texts, _ = posing.exemplars.texts(posing, template, options=planned[OPTIONS][0])
+    each = int(texts.str.len_bytes().sum()) // max(1, len(texts)) * int(planned[SHOTS].to_numpy().max()) + 1
+    return max(1, _SHOWN_BYTES // each)
 
 
 def _planned(assignment: Assignment, turns: Sequence[Turn], numbers: pl.Series) -> pl.DataFrame:
