@@ -585,6 +585,24 @@ def test_a_lock_builds_from_its_commit_though_the_branch_moved(home: Home) -> No
     assert lock == (home.folder / "kept.json").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("train-00000-of-00001.parquet", "flip"), ("train-00000-of-00001.parquet", "remove"), (".sha256.json", "cut")],
+)
+def test_a_download_that_was_damaged_in_the_cache_is_fetched_again(home: Home, file: str, damage: str) -> None:
+    home.hub.repository("org/reviews").commit(TRAIN)
+    rows = home.build("hub: org/reviews").rows()
+    (path,) = home.cache.rglob(file)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if damage != "remove":
+        path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    again = home.build("hub: org/reviews")
+    assert again.rows() == rows
+    assert "is damaged and downloaded again" in again.stderr
+
+
 def home_rows(home: Home) -> list[tuple[str, str]]:
     """Return the rows of the mixture that was built."""
     return [row for rows in Ended(0, "", "", home.folder).rows().values() for row in rows]

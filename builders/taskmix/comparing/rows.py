@@ -1,8 +1,8 @@
 """Rows that two mixtures both have, by their ids, and whose texts differ.
 
 A split whose content has the same hash in both locks is not read. Of another one every file is read once, in a stream;
-what is held of a row is its id and hashes of its texts, some forty bytes. Of a split with more rows than `ROWS_HELD`
-only those are compared whose ids leave no rest by a number: a sample, which says so.
+what is held of a row is its id and hashes of its texts, about a hundred bytes. Of a split with more rows than
+`ROWS_HELD` only those are compared whose ids leave no rest by a number: a sample, which says so.
 """
 
 import re

@@ -13,8 +13,10 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from taskmix.caching.entries import mark_used
+from taskmix.caching.entries import mark_used, open_cache
+from taskmix.caching.fingerprints import Fingerprints
 from taskmix.caching.place import HUB, cache_folder
+from taskmix.caching.sealed import damaged, seal
 from taskmix.errors import SourceError
 from taskmix.text import visible
 
@@ -47,6 +49,9 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
         with FileLock(base / ".lock"):
             commit = _resolve(hub, revision, base / "refs" / quote(revision, safe=""))
             folder = base / (f"config-{config}" if config else "default") / commit
+            if folder.is_dir() and (name := damaged(folder, Fingerprints(open_cache()))) is not None:
+                _LOG.warning("warning: %s is damaged and downloaded again", folder / name)
+                shutil.rmtree(folder)
             if not folder.is_dir():
                 _download(hub, config, revision, commit, folder)
             mark_used(folder)
@@ -132,6 +137,7 @@ def _download(hub: str, config: str | None, revision: str, commit: str, folder: 
             assert shards, split
             for index, shard in enumerate(shards):
                 shard.rename(final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
+        seal(final)
         final.rename(folder)
 
 
