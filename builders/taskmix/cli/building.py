@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
+@click.option(
+    "--dropped",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --plan: write the rows that leave train for being in an evaluation split to this file (JSON lines).",
+)
 @click.option("--force", is_flag=True, help="Build even if nothing has changed.")
 @click.option("--locked", is_flag=True, help="Build what mix.lock.json in the folder describes, or nothing.")
 @click.option(
@@ -50,6 +55,7 @@ def build(
     workers: int | None,
     memory: int,
     plan_only: bool,
+    dropped: Path | None,
     force: bool,
     locked: bool,
     lock_file: Path | None,
@@ -63,9 +69,11 @@ def build(
     from taskmix.catalog.loading import load_catalog
     from taskmix.preparing import prepare
 
+    if dropped is not None and not plan_only:
+        raise click.UsageError("--dropped goes with --plan")
     loaded = load_catalog(catalog)
     if plan_only:
-        _show_plan(loaded, mixture, as_json, mirror=mirror, seed=seed, limit=limit, workers=workers)
+        _show_plan(loaded, mixture, dropped, as_json, mirror=mirror, seed=seed, limit=limit, workers=workers)
         return
     prepared = prepare(mixture, loaded, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
     lock, text = _carried_out(prepared, workers, memory)
@@ -89,11 +97,13 @@ def _carried_out(prepared: "Prepared", workers: int | None, memory: int) -> tupl
     return built.lock, display.built(built)
 
 
-def _show_plan(catalog: "Catalog", mixture: str | None, as_json: bool, **options: Any) -> None:
+def _show_plan(catalog: "Catalog", mixture: str | None, dropped: Path | None, as_json: bool, **options: Any) -> None:
     from taskmix.cli import display
     from taskmix.cli.progress import progress
-    from taskmix.planning import plan
+    from taskmix.planning import plan, write_dropped
 
     with progress() as reporters:
         made = plan(mixture, catalog=catalog, progress=reporters.read, **options)
+    if dropped is not None:
+        write_dropped(made, dropped)
     click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)

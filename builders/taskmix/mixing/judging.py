@@ -26,13 +26,23 @@ def scored(spec: MixtureSpec, templates: Iterable[Template]) -> tuple[Template, 
     return tuple(template for template in templates if template.style in styles)
 
 
+def chosen(spec: MixtureSpec, limit: int | None, task: Task, split: Split, usable: Usable) -> RowSet:
+    """Return the rows of a split that are evaluated: those with the smallest hashes."""
+    count = min(n for n in (spec.evaluation.rows, limit) if n is not None)
+    return lowest([usable.rows], [key(spec, task, split, "evaluate")], count)[0]
+
+
 @dataclass(frozen=True)
 class Judging:
-    """Plans the evaluation splits: a few rows of each, under every template that scores."""
+    """Plans the evaluation splits: a few rows of each, under every template that scores.
+
+    `usable` is what all splits have, `clean` what of it may be shown as worked examples.
+    """
 
     spec: MixtureSpec
     limit: int | None
     usable: Mapping[Key, Usable]
+    clean: Mapping[Key, Usable]
 
     def seen(self, task: Task) -> list[Part]:
         """Return the parts of a task that trains, under the templates it trains with, and under withheld ones."""
@@ -59,12 +69,10 @@ class Judging:
         self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...], train: Split | None
     ) -> Part:
         usable = self.usable[task.name, split]
-        limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
-        (rows,) = lowest([usable.rows], [key(self.spec, task, split, "evaluate")], limit)
+        rows = chosen(self.spec, self.limit, task, split, usable)
         exemplars = self._exemplars(task, name, split, rows, train)
-        shots = (
-            min(self.spec.evaluation.few_shot.k, len(exemplars)) if exemplars and self.spec.evaluation.few_shot else 0
-        )
+        few = self.spec.evaluation.few_shot
+        shots = min(few.k, len(exemplars)) if few is not None and exemplars is not None else 0
         posing = Posing(
             task, split, templates, EveryTemplate(shots), self.spec.seed, exemplars=exemplars, evaluation=True
         )
@@ -81,8 +89,8 @@ class Judging:
         few = self.spec.evaluation.few_shot
         if few is None or name not in few.splits or not task.templates:
             return None
-        if train is None or (task.name, train) not in self.usable:
+        if train is None or (task.name, train) not in self.clean:
             return None
-        source = self.usable[task.name, train].rows
+        source = self.clean[task.name, train].rows
         shown = source - rows if train == split else source
         return Exemplars(task, train, shown, key(self.spec, task, train, "sample"))
