@@ -47,6 +47,7 @@ tasks:
 mixtures:
   two:
     tasks: [moods, sums]
+    decontamination: off
     holdout: {tasks: [sums]}
     sampling: {cap: 20}
   one: {tasks: [sums]}
