@@ -63,13 +63,13 @@ OTHERS = {
 
 
 def mix(folder: Path, *arguments: str, code: str = RUN, environment: Mapping[str, str] | None = None) -> str:
-    """Run `mix` in a folder in a process of its own and return its stdout."""
+    """Run `mix` in a folder in a process of its own, with a cache of its own, and return its stdout."""
     folder.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("TASKMIX_", "POLARS_"))}
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**env, **(environment or {})},
+        env={**env, "TASKMIX_CACHE": str(folder / "a cache"), **(environment or {})},
         capture_output=True,
         timeout=120,
     )
