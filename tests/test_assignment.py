@@ -1,7 +1,5 @@
 """Which template and style an example has: by its row and slot alone, in turn, and in the shares that are asked for."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 import pytest
@@ -82,7 +80,7 @@ def test_the_share_of_a_style_holds_in_every_slot(
     templates = some(pool, (3, 2, 2))
     assignment = assign(templates, StylesSpec(chain_of_thought=thought, inverted=inverted))
     found = assignment(np.arange(40_000, dtype=np.uint64), slot)["template"].value_counts().rows()
-    shares = {style: 0.0 for style in STYLES}
+    shares = dict.fromkeys(STYLES, 0.0)
     for index, number in found:
         shares[templates[index].style] += number / 40_000
     wanted = {PLAIN: 1 - thought - inverted, "chain-of-thought": thought, "inverted": inverted}

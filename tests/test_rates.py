@@ -1,8 +1,9 @@
-"""How many examples each task gives: the formulas in closed form, and a second implementation that knows no shortcut."""
+"""How many examples each task gives: the formulas in closed form, and a second, naive implementation."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_task_that_grows_gives_no_less(given: list[Supply], more: int, size: i
 @given(given=supplies(), size=st.integers(1, 10**6), temperature=TEMPERATURES)
 def test_a_task_of_a_higher_rate_gives_no_less(given: list[Supply], size: int, temperature: float) -> None:
     found = sorted(rations(given, "proportional", None, temperature, size), key=lambda each: each.rate)
-    for low, high in zip(found, found[1:], strict=False):
+    for low, high in pairwise(found):
         assert high.examples >= low.examples or high.rate == pytest.approx(low.rate, rel=1e-12)
 
 
@@ -146,7 +147,8 @@ SIZES = {"a": 60, "b": 20, "c": 5}
 
 def plan(project: Project, mixture: str) -> Plan:
     listed = "".join(
-        f"  {name}: {{kind: text-classification, cluster: c{name}, source: {{path: data/{name}.jsonl}}, labels: [x, y]}}\n"
+        f"  {name}:\n    kind: text-classification\n    cluster: c{name}\n"
+        f"    source: {{path: data/{name}.jsonl}}\n    labels: [x, y]\n"
         for name in SIZES
     )
     text = f"version: 1\ntasks:\n{listed}mixtures:\n  m: {{{mixture}}}\ndefault_mixture: m\n"

@@ -23,10 +23,11 @@ def option_lists(choices: pl.Series, draws: "Numbers", spec: OptionsSpec) -> pl.
     """Return the lists of options of rows as text, from a blank line and the heading on.
 
     Args:
-        choices: the outputs to choose from (List(String)); null gives null.
+        choices: the outputs to choose from (List(String)), of which each is listed once; null gives null.
         draws: a hash a row (uint64), from which the order and the marks follow.
         spec: the shares of each. Lists longer than the alphabet have no letters.
     """
+    choices = _distinct(choices)
     sizes = choices.list.len().fill_null(0).to_numpy().astype(np.int64)
     ends = np.cumsum(sizes)
     row = np.repeat(np.arange(len(sizes)), sizes)
@@ -44,6 +45,12 @@ def option_lists(choices: pl.Series, draws: "Numbers", spec: OptionsSpec) -> pl.
     listed = pl.Series(nested).list.join("\n")
     whole = pl.concat_str(pl.lit(f"\n\n{spec.heading}\n"), listed)
     return pl.select(pl.when(choices.is_not_null()).then(whole)).to_series()
+
+
+def _distinct(choices: pl.Series) -> pl.Series:
+    """Return lists without what is empty or stands twice: labels may have the same words, or none."""
+    full = choices.list.eval(pl.element().filter(pl.element() != ""))
+    return full if (full.list.n_unique() == full.list.len()).all() else full.list.unique(maintain_order=True)
 
 
 def has_letters(draws: "Numbers", spec: OptionsSpec) -> "NDArray[np.bool_]":
