@@ -276,6 +276,27 @@ def verify(folder: Path, as_json: bool) -> None:
         click.echo(f"{folder}: {files} files and {rows:,} rows are what the lock says")
 
 
+@main.command(epilog="Example: mix explain mixtures/starter 5f0c2a9be14d7c3380f1a6b2")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("row_id", metavar="ID")
+@catalog_option
+@mirror_option
+@json_option
+def explain(folder: Path, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
+    """Trace the row ID of the mixture in DIR to its source, and render it again.
+
+    Exit 1 if it has not the same bytes any more.
+    """
+    from taskmix.catalog.loading import load_catalog
+    from taskmix.cli import display
+    from taskmix.explaining import explain as run
+
+    found = run(folder, row_id, catalog=load_catalog(catalog), mirror=mirror)
+    click.echo(display.explained_json(found) if as_json else display.explained(found), nl=as_json)
+    if not found.same:
+        raise click.exceptions.Exit(1)
+
+
 @main.command(epilog="Example: mix init my-project && cd my-project && mix build")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 def init(folder: Path) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 from taskmix.building import Built
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.cli.queries import Json
+from taskmix.explaining import Explained
 from taskmix.mixing.parts import SPLITS, Part, figures
 from taskmix.mixing.plan import Plan
 from taskmix.previewing import Preview
@@ -154,6 +155,33 @@ def described(found: Json) -> str:
         lines.append("\n  " + visible(text).replace("\n", "\n  ") if "\n" in text else visible(text))
         lines.append("\n")
     return _print(lines)
+
+
+def explained(found: Explained) -> str:
+    """Return where a row comes from, a line or block for each fact."""
+    row, source = found.row, found.source
+    from_ = source["spec"]["source"]
+    facts = {
+        "row": f"{row['id']} of {found.split}",
+        "task": f"{row['task']} ({row['cluster']})",
+        "source": " ".join(f"{name} {value}" for name, value in from_.items()),
+        "commit": source["commit"],
+        "source row": f"{row['source_row']} of {row['source_split']}",
+        "variables": json.dumps(found.source_row, ensure_ascii=False, default=str),
+        "template": f"{row['template']} ({found.template})" if found.template else "",
+        "style": row["style"],
+        "worked examples": ", ".join(map(str, found.exemplars))
+        and f"rows {', '.join(map(str, found.exemplars))} of {found.exemplar_split}",
+        "example of its source row": f"number {found.number + 1}",
+        "seed": str(found.seed),
+        "rendered again": "the same bytes" if found.same else "OTHER BYTES: the catalog or the sources have changed",
+    }
+    return described({name: value for name, value in facts.items() if value})
+
+
+def explained_json(found: Explained) -> str:
+    """Return where a row comes from, for programs."""
+    return json.dumps(dataclasses.asdict(found), ensure_ascii=False, default=str)
 
 
 def preview(example: Preview) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -14,18 +15,25 @@ from taskmix.catalog.models import OptionsSpec
 from taskmix.compiler.templates import RowWise
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.mixing.assignment import OPTIONS, SHOTS, SLOT, TEMPLATE, Assignment, EveryTemplate
-from taskmix.mixing.styles import Shown, can_be_shown, has_letters, option_lists, worked_examples
+from taskmix.mixing.styles import Shown, can_be_shown, has_letters, option_lists, places, worked_examples
 from taskmix.rendering import Rendered, render
 from taskmix.rowsets import RowSet, lowest
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template
 from taskmix.templates.rows import Alternatives
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.uint64]
+
 Progress = Callable[[str, int], None]
 _LABEL_NAMES = frozenset(("label", "choices"))
 _EXEMPLARS = 61
 """Rows of a task that are shown before others, of which a few are drawn each time: a prime number."""
 _NO_ROW = 2**64 - 1
+_SHOWN_BYTES = 64 << 20
+"""Worked examples of the rows that are posed at once: each is copied into every prompt that shows it."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,17 @@ def jobs(posing: Posing, turns: Sequence[Turn]) -> Iterator[Job]:
         # both are in the order of the source's rows, and the frame has each of them once
         for (index, _), group in planned.group_by(TEMPLATE, OPTIONS, maintain_order=True):
             assert isinstance(index, int), index
-            yield partial(_posed, posing, index, frame[frame[SOURCE_ROW].search_sorted(group[SOURCE_ROW])], group)
+            for piece in group.iter_slices(_rows_at_once(posing, templates[index], group)):
+                yield partial(_posed, posing, index, frame[frame[SOURCE_ROW].search_sorted(piece[SOURCE_ROW])], piece)
+
+
+def _rows_at_once(posing: Posing, template: Template, planned: pl.DataFrame) -> int:
+    """Return of how many rows the worked examples together stay within bounds."""
+    if posing.exemplars is None or not planned[SHOTS].max():
+        return len(planned)
+    texts = posing.exemplars.shown(template, options=planned[OPTIONS][0]).looks[-1]
+    each = int(texts.str.len_bytes().sum()) // max(1, len(texts)) * int(planned[SHOTS].to_numpy().max()) + 1
+    return max(1, _SHOWN_BYTES // each)
 
 
 def _planned(assignment: Assignment, turns: Sequence[Turn], numbers: pl.Series) -> pl.DataFrame:
@@ -185,13 +203,11 @@ def _with_options(posing: Posing, template: Template, rendered: pl.DataFrame, pl
 def _with_shots(
     posing: Posing, exemplars: "Exemplars", template: Template, rendered: pl.DataFrame, planned: pl.DataFrame
 ) -> pl.DataFrame:
-    listed, numbers = bool(planned[OPTIONS][0]), planned[SOURCE_ROW].to_numpy()
-    own = numbers if exemplars.split == posing.split else np.full(len(planned), _NO_ROW, np.uint64)
     look = np.zeros(len(planned), np.intp)
-    if listed:
+    if listed := bool(planned[OPTIONS][0]):
         look = has_letters(_slot_draws(posing, "options", template, planned), posing.options).astype(np.intp)
-    draws = _slot_draws(posing, "shots", template, planned)
-    shown = worked_examples(planned[SHOTS].to_numpy(), draws, own, exemplars.shown(template, options=listed), look)
+    shots = _shots(posing, exemplars, template, planned)
+    shown = worked_examples(*shots, exemplars.shown(template, options=listed), look)
     first = pl.when(pl.col("instruction") == "")
     return rendered.with_columns(
         instruction=first.then(pl.lit("")).otherwise(pl.concat_str(shown, "instruction")),
@@ -199,7 +215,27 @@ def _with_shots(
     )
 
 
-def _slot_draws(posing: Posing, purpose: str, template: Template, planned: pl.DataFrame) -> "np.ndarray":
+def _shots(
+    posing: Posing, exemplars: "Exemplars", template: Template, planned: pl.DataFrame
+) -> tuple["NDArray[np.uint8]", "Numbers", "Numbers"]:
+    """Return how many worked examples rows have, the draws that they follow from, and the rows they must not be."""
+    own = planned[SOURCE_ROW].to_numpy()
+    if exemplars.split != posing.split:
+        own = np.full(len(planned), _NO_ROW, np.uint64)
+    return planned[SHOTS].to_numpy(), _slot_draws(posing, "shots", template, planned), own
+
+
+def shown_rows(posing: Posing, planned: pl.DataFrame) -> list[int]:
+    """Return the rows of the worked examples before one planned example, in their order."""
+    if posing.exemplars is None or not planned[SHOTS][0]:
+        return []
+    template = posing.templates[planned[TEMPLATE][0]]
+    rows = posing.exemplars.shown(template, options=planned[OPTIONS][0]).rows
+    found = places(*_shots(posing, posing.exemplars, template, planned), rows)
+    return [int(rows[place[0]]) for place, use in found if use[0]]
+
+
+def _slot_draws(posing: Posing, purpose: str, template: Template, planned: pl.DataFrame) -> "Numbers":
     key = np.uint64(posing.key(purpose, template.name))
     return hashing.draw(planned[SLOT].to_numpy().astype(np.uint64), hashing.draw(key, planned[SOURCE_ROW].to_numpy()))
 

@@ -1,5 +1,6 @@
 """What is wrapped around a rendered example, whatever its template: a list of options, worked examples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -97,26 +98,32 @@ def worked_examples(
         counts: how many each row has, at most `shown.most`.
         draws: a hash a row (uint64), from which they follow.
         own: the number of each row, which is never its own example.
-        shown: those to take from: of these the first, a prime number of them.
+        shown: those to take from.
         look: the look of them that each row has.
     """
     assert int(counts.max(initial=0)) <= shown.most, (counts.max(), shown.most)
-    prime = np.uint64(shown.most + 1)
-    texts = pl.concat(each.head(int(prime)) for each in shown.looks)
-    texts = pl.select(pl.concat_str(texts, pl.lit(BETWEEN_SHOTS))).to_series()
-    # a step that is prime to the number of texts meets each of them once
-    place, step = (
-        draws % prime,
-        np.uint64(1) + hashing.draw(np.uint64(1), draws) % max(prime - np.uint64(1), np.uint64(1)),
-    )
-    pieces, taken, first = [], np.zeros(len(counts), np.uint8), look.astype(np.uint64) * prime
-    for _ in range(int(counts.max(initial=0)) + 1):
-        use = (taken < counts) & (shown.rows[place] != own)
-        piece = texts.gather((first + place).astype(np.uint32))
+    size, pieces = len(shown.rows), []
+    texts = pl.select(pl.concat_str(pl.concat(shown.looks), pl.lit(BETWEEN_SHOTS))).to_series()
+    for place, use in places(counts, draws, own, shown.rows):
+        piece = texts.gather((look.astype(np.uint64) * np.uint64(size) + place).astype(np.uint32))
         pieces.append(pl.select(pl.when(pl.Series(use)).then(piece).otherwise(pl.lit(""))).to_series())
+    return pl.select(pl.concat_str(pieces)).to_series()
+
+
+def places(
+    counts: "NDArray[np.uint8]", draws: "Numbers", own: "Numbers", rows: "Numbers"
+) -> "Iterator[tuple[Numbers, NDArray[np.bool_]]]":
+    """Yield where to find the next worked example of each row, and whether it has one more; see `worked_examples`."""
+    # of a prime number of places a step meets each one once
+    prime = np.uint64(largest_prime(len(rows)))
+    steps = max(prime - np.uint64(1), np.uint64(1))
+    place, step = draws % prime, np.uint64(1) + hashing.draw(np.uint64(1), draws) % steps
+    taken = np.zeros(len(counts), np.uint8)
+    for _ in range(int(counts.max(initial=0)) + 1):
+        use = (taken < counts) & (rows[place] != own)
+        yield place, use
         taken += use
         place = (place + step) % prime
-    return pl.select(pl.concat_str(pieces)).to_series()
 
 
 def largest_prime(limit: int) -> int:
