@@ -151,8 +151,8 @@ def _holdout(plan: Plan) -> str:
         ]
         lines.append(f"Held out: {', '.join(by)}. No row of {_names(plan.heldout)} is in `train`.")
     lines += [
-        f"`{_code(name)}` appears nowhere: it shares an origin with the held-out `{_code(of)}`, or its cluster is paired "
-        "with that one's."
+        f"`{_code(name)}` appears nowhere: it shares an origin with the held-out `{_code(of)}`, or its cluster is "
+        "paired with that one's."
         for name, of in plan.excluded.items()
     ]
     if withheld := plan.parts_of("heldout_templates"):
