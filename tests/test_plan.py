@@ -180,7 +180,7 @@ def test_a_cut_split_and_its_parent_share_no_row_and_no_text(project: Project) -
 def test_rows_outside_the_length_limits_are_dropped_before_the_cap(project: Project) -> None:
     long = rows(100) + "".join(f'{{"text": "{"w " * 200}{i}", "label": 0}}\n' for i in range(100))
     files = {"data/a/train.jsonl": long, "data/a/validation.jsonl": rows(10)}
-    text = catalog("tasks: [a], length: {max_chars: 300}, sampling: {cap: 80}", ("a", "c"))
+    text = catalog("tasks: [a], decontamination: off, length: {max_chars: 300}, sampling: {cap: 80}", ("a", "c"))
     train = plan(project, text, files).parts[0]
     assert len(train) == 80
     assert rows_of(train)["source_row"].max() < 100  # type: ignore[operator]
@@ -201,7 +201,7 @@ def test_length_limits_hold_for_conversations_too(project: Project) -> None:
 def test_where_drops_rows_and_counts_them(project: Project) -> None:
     unlabelled = rows(50) + '{"text": "x", "label": -1}\n' * 7
     files = {"data/a/train.jsonl": unlabelled, "data/a/validation.jsonl": rows(10)}
-    text = catalog("tasks: [a]", ("a", "c"), extra='    where: "{{ label >= 0 }}"\n')
+    text = catalog("tasks: [a], decontamination: off", ("a", "c"), extra='    where: "{{ label >= 0 }}"\n')
     train = plan(project, text, files).parts[0]
     assert (len(train), train.counts.where, train.counts.source) == (50, 7, 57)
 

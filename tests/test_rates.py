@@ -152,7 +152,9 @@ def plan(project: Project, mixture: str) -> Plan:
         for name in SIZES
     )
     text = f"version: 1\ntasks:\n{listed}mixtures:\n  m: {{{mixture}}}\ndefault_mixture: m\n"
-    rows = {f"data/{name}.jsonl": '{"text": "t", "label": 1}\n' * n for name, n in SIZES.items()}
+    rows = {
+        f"data/{name}.jsonl": "".join(f'{{"text": "{i}", "label": 1}}\n' for i in range(n)) for name, n in SIZES.items()
+    }
     return make_plan(load_catalog(project(text, rows)), workers=WORKERS)
 
 

@@ -141,7 +141,7 @@ tasks:
     labels: [schlecht, gut, "weiß nicht"]
   b: {{kind: text-generation, cluster: d, source: {{path: data/b}}}}
 mixtures:
-  m: {{{mixture}}}
+  m: {{decontamination: off, {mixture}}}
 default_mixture: m
 """
 TEMPLATES = """\
@@ -364,6 +364,7 @@ mixtures:
     format: messages
     styles: {few_shot: {share: 1.0}, options: 1.0, system: Be kind.}
     evaluation: {few_shot: {k: 2}}
+    decontamination: off
 default_mixture: m
 """
 

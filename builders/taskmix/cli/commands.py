@@ -69,6 +69,11 @@ def main() -> None:
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
+@click.option(
+    "--dropped",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="With --plan: write the rows that leave train for being in an evaluation split to this file (JSON lines).",
+)
 @json_option
 def build(
     mixture: str | None,
@@ -80,6 +85,7 @@ def build(
     workers: int | None,
     memory: int,
     plan_only: bool,
+    dropped: Path | None,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.
@@ -90,12 +96,16 @@ def build(
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display
     from taskmix.cli.progress import progress
-    from taskmix.planning import plan
+    from taskmix.planning import plan, write_dropped
 
+    if dropped is not None and not plan_only:
+        raise click.UsageError("--dropped goes with --plan")
     with progress() as reporters:
         if plan_only:
             options = {"mirror": mirror, "seed": seed, "limit": limit, "workers": workers, "progress": reporters.read}
             made = plan(mixture, catalog=load_catalog(catalog), **options)  # type: ignore[arg-type]
+            if dropped is not None:
+                write_dropped(made, dropped)
             click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)
             return
         built = run(

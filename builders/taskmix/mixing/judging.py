@@ -26,13 +26,23 @@ def scored(spec: MixtureSpec, templates: Iterable[Template]) -> tuple[Template, 
     return tuple(template for template in templates if template.style in styles)
 
 
+def chosen(spec: MixtureSpec, limit: int | None, task: Task, split: Split, usable: Usable) -> RowSet:
+    """Return the rows of a split that are evaluated: those with the smallest hashes."""
+    count = min(n for n in (spec.evaluation.rows, limit) if n is not None)
+    return lowest([usable.rows], [key(spec, task, split, "evaluate")], count)[0]
+
+
 @dataclass(frozen=True)
 class Judging:
-    """Plans the evaluation splits: a few rows of each, under every template that scores."""
+    """Plans the evaluation splits: a few rows of each, under every template that scores.
+
+    `usable` is what all splits have, `clean` what of it may be shown as worked examples.
+    """
 
     spec: MixtureSpec
     limit: int | None
     usable: Mapping[Key, Usable]
+    clean: Mapping[Key, Usable]
 
     def seen(self, task: Task) -> list[Part]:
         """Return the parts of a task that trains, under the templates it trains with, and under withheld ones."""
@@ -59,8 +69,7 @@ class Judging:
         self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...], train: Split | None
     ) -> Part:
         usable = self.usable[task.name, split]
-        limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
-        (rows,) = lowest([usable.rows], [key(self.spec, task, split, "evaluate")], limit)
+        rows = chosen(self.spec, self.limit, task, split, usable)
         exemplars = self._exemplars(task, name, split, rows, templates, train)
         shots = self._shots(exemplars, templates)
         posing = Posing(
@@ -83,9 +92,11 @@ class Judging:
         train: Split | None,
     ) -> Exemplars | None:
         few = self.spec.evaluation.few_shot
-        if few is None or name not in few.splits or train is None or not templates:
+        if few is None or name not in few.splits or not templates:
             return None
-        source = self.usable[task.name, train].rows
+        if train is None or (task.name, train) not in self.clean:
+            return None
+        source = self.clean[task.name, train].rows
         shown = source - rows if train == split else source
         draws = key(self.spec, task, train, "sample")
         return Exemplars(task, train, templates, self.spec.seed, self.spec.styles.listing, shown, draws)

@@ -5,18 +5,21 @@ rows, at a bit a row, and what follows from them; examples are worked out when t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 from taskmix.catalog.loading import Catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
 from taskmix.catalog.selection import select
 from taskmix.errors import CatalogError
+from taskmix.mixing.cleaning import Evaluated, clean
 from taskmix.mixing.examples import Progress, no_progress
-from taskmix.mixing.holdout import assign_roles
-from taskmix.mixing.judging import Judging, splits_read
+from taskmix.mixing.holdout import Roles, assign_roles
+from taskmix.mixing.judging import Judging, chosen, splits_read
 from taskmix.mixing.parts import SPLITS, Part
-from taskmix.mixing.reading import Reader
+from taskmix.mixing.reading import Key, Reader, Usable
 from taskmix.mixing.tokens import Counter, open_tokenizer
 from taskmix.mixing.training import train
 from taskmix.tasks.held import Held
@@ -31,7 +34,8 @@ CONVERSATION_FORMATS = frozenset(("messages", "sharegpt"))
 class Plan:
     """A mixture, resolved. `excluded` maps relatives of held-out tasks to what they are related to.
 
-    `tokenizer` is the hash of the tokenizer that its budget is counted by.
+    `tokenizer` is the hash of the tokenizer that its budget is counted by; `dropped` has the rows that leave train for
+    being in an evaluation split, see `cleaning.Cleaned`.
     """
 
     mixture: str
@@ -43,6 +47,7 @@ class Plan:
     refused: Mapping[str, str]
     limit: int | None = None
     tokenizer: str | None = None
+    dropped: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
 
     @property
     def seed(self) -> int:
@@ -92,15 +97,19 @@ def make_plan(
     tasks = {each: open_task(catalog.tasks[each], mirror, workers, held) for each in names}
     _check_format(catalog, name, spec, tasks.values())
     _check_train(tasks[each] for each in roles.train)
-    usable = Reader(progress, workers).read(_wanted(spec, tasks, roles.heldout))
-    judging = Judging(spec, limit, usable)
+    reader = Reader(progress, workers)
+    usable = reader.read(_wanted(spec, tasks, roles.heldout))
+    evaluated = _evaluated(spec, limit, tasks, roles, usable)
+    cleaned = clean(spec, reader, evaluated, _trained_on(tasks, usable), usable)
+    judging = Judging(spec, limit, usable, cleaned.usable)
     parts = [part for each in roles.train for part in judging.seen(tasks[each])]
     parts += [judging.unseen(tasks[each]) for each in roles.heldout]
     tokens = _tokens(catalog, name, spec)
-    parts += train(spec, [tasks[each] for each in roles.train], usable, selection.weights, tokens)
+    parts += train(spec, [tasks[each] for each in roles.train], cleaned.usable, selection.weights, tokens)
     parts.sort(key=lambda part: (SPLITS.index(part.split), part.task.name))
     tokenizer = None if tokens is None else tokens.sha256
-    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, selection.refused, limit, tokenizer)
+    found = selection.refused, limit, tokenizer, cleaned.dropped
+    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, *found)
 
 
 def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None:
@@ -129,6 +138,26 @@ def _wanted(spec: MixtureSpec, tasks: Mapping[str, Task], heldout: Collection[st
         for name, task in tasks.items()
         for split in splits_read(task, heldout=name in heldout and not shown)
     ]
+
+
+def _evaluated(
+    spec: MixtureSpec, limit: int | None, tasks: Mapping[str, Task], roles: Roles, usable: Mapping[Key, Usable]
+) -> list[Evaluated]:
+    """Return the rows of all evaluation splits."""
+    splits = [(tasks[name], "validation") for name in roles.train if "validation" in tasks[name].splits]
+    splits += [(tasks[name], "heldout") for name in roles.heldout]
+    found = list[Evaluated]()
+    for task, name in splits:
+        (split,) = splits_read(task, heldout=True)
+        rows = chosen(spec, limit, task, split, usable[task.name, split])
+        found.append(Evaluated(task, split, "validation" if name == "validation" else "heldout", rows))
+    return found
+
+
+def _trained_on(tasks: Mapping[str, Task], usable: Mapping[Key, Usable]) -> list[tuple[Task, Split]]:
+    """Return the splits whose rows train, or are shown as worked examples."""
+    splits = [(task, task.splits["train"]) for task in tasks.values() if "train" in task.splits]
+    return [(task, split) for task, split in splits if (task.name, split) in usable]
 
 
 def _check_train(tasks: Iterable[Task]) -> None:

@@ -172,12 +172,14 @@ def _dropped(plan: Plan) -> str:
             f"{c.source:,}",
             f"{c.cut:,}",
             f"{c.where:,}",
+            f"{c.duplicates:,}",
+            f"{sum(c.contaminated.values()):,}",
             f"{c.too_short_or_long:,}",
             f"{c.empty:,}",
             f"{c.usable:,}",
         )
         for part in plan.parts
-        if (c := part.counts).cut or c.where or c.too_short_or_long or c.empty
+        if (c := part.counts).cut or c.where or c.duplicates or c.contaminated or c.too_short_or_long or c.empty
     ]
     if not rows:
         return ""
@@ -187,6 +189,8 @@ def _dropped(plan: Plan) -> str:
         "rows of the source split",
         "of another split",
         "dropped by `where`",
+        "duplicates",
+        "in an evaluation split",
         "dropped by length",
         "left empty by their template",
         "usable",

@@ -1,0 +1,125 @@
+"""What leaves train before anything is sampled: rows of evaluation splits, whole or nearly so, and duplicates."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import polars as pl
+
+from taskmix.catalog.models import MixtureSpec
+from taskmix.errors import CatalogError
+from taskmix.frames import SOURCE_ROW
+from taskmix.mixing.contamination import Index, Limits, Origin, index
+from taskmix.mixing.parts import OutSplit
+from taskmix.mixing.reading import Key, Reader, Usable
+from taskmix.rowsets import RowSet
+from taskmix.tasks.task import Split, Task
+
+_FOUND = {
+    "task": pl.String,
+    "source_split": pl.String,
+    SOURCE_ROW: pl.UInt64,
+    "reason": pl.String,
+    "overlap": pl.Float64,
+    "evaluation_task": pl.String,
+    "evaluation_split": pl.String,
+    "evaluation_row": pl.UInt64,
+}
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """The rows of splits that may still be used, and those that may not be, each with the reason.
+
+    `dropped` has a row's `task`, `source_split`, `source_row`, and for what reason it goes: `exact` or `near`, with the
+    `overlap` and the evaluation row that it is (`evaluation_task`, `evaluation_split`, `evaluation_row`).
+    """
+
+    usable: Mapping[Key, Usable]
+    dropped: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Rows of a task's split that are in an evaluation split of the mixture."""
+
+    task: Task
+    split: Split
+    name: OutSplit
+    rows: RowSet
+
+
+def clean(
+    spec: MixtureSpec,
+    reader: Reader,
+    evaluated: Sequence[Evaluated],
+    wanted: Sequence[tuple[Task, Split]],
+    usable: Mapping[Key, Usable],
+) -> Cleaned:
+    """Take the rows of evaluation splits out of those to train on or to show as worked examples.
+
+    Args:
+        spec: the mixture's.
+        reader: reads splits.
+        evaluated: the rows of all evaluation splits.
+        wanted: the tasks' splits that are to be cleaned.
+        usable: what all splits have.
+
+    Raises:
+        CatalogError: nothing is left of a split.
+    """
+    if spec.decontamination == "off" or not evaluated:
+        return Cleaned(usable, pl.DataFrame(schema=_FOUND))
+    limits = Limits(spec.decontamination.ngram, spec.decontamination.overlap)
+    found = index(_evaluation(evaluated), limits)
+    jobs = [partial(_contaminated, reader, found, task, split, usable[task.name, split].rows) for task, split in wanted]
+    dropped = list(reader.each(jobs))
+    left = dict(usable)
+    for (task, split), rows in zip(wanted, dropped, strict=True):
+        left[task.name, split] = _without(task, usable[task.name, split], rows)
+    return Cleaned(left, pl.concat([pl.DataFrame(schema=_FOUND), *dropped]))
+
+
+def _evaluation(evaluated: Iterable[Evaluated]) -> Iterable[tuple[Origin, pl.DataFrame]]:
+    for each in evaluated:
+        for frame in each.task.rows(each.split, each.rows, each.task.asked()):
+            yield Origin(each.task.name, each.name), _inputs(each.task, frame)
+
+
+def _inputs(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.select(SOURCE_ROW, *(name for name in task.asked() if name in frame.columns))
+
+
+def _contaminated(reader: Reader, found: Index, task: Task, split: Split, rows: RowSet) -> pl.DataFrame:
+    """Return the rows of a split that are those of evaluation splits."""
+    dropped = [pl.DataFrame(schema=_FOUND)]
+    for frame in task.rows(split, rows, task.asked()):
+        if reader.stopped():
+            break
+        hits = found.find(_inputs(task, frame)).filter(pl.col("reason").is_not_null())
+        dropped.append(
+            hits.select(
+                pl.lit(task.name).alias("task"),
+                pl.lit(split.source_split).alias("source_split"),
+                SOURCE_ROW,
+                pl.col("reason").cast(pl.String),
+                "overlap",
+                pl.col("task").alias("evaluation_task"),
+                pl.col("split").alias("evaluation_split"),
+                "evaluation_row",
+            )
+        )
+    return pl.concat(dropped)
+
+
+def _without(task: Task, usable: Usable, dropped: pl.DataFrame) -> Usable:
+    rows = usable.rows - RowSet.of([dropped[SOURCE_ROW].to_numpy()])
+    if not len(rows):
+        raise CatalogError(
+            f"all {len(dropped):,} rows of the task {task.name} are those of evaluation splits",
+            where=task.entry.where(),
+            hint="see docs/contamination.md; or hold the task out, or set `decontamination: off`",
+        )
+    reasons = dict(sorted(Counter(dropped["reason"]).items()))
+    return Usable(rows, replace(usable.counts, contaminated=reasons, usable=len(rows)))
