@@ -79,9 +79,9 @@ def turns_of(number: int, phrasings: int, rows: RowSet) -> tuple[Turn, ...]:
 def training(spec: MixtureSpec, task: Task, usable: Usable) -> Training:
     """Return what a task may give to train."""
     if not len(usable.rows):
-        rows = sum(usable.counts.contaminated.values())
+        found = sum(usable.counts.contaminated.values())
         raise CatalogError(
-            f"all {rows:,} rows of the task {task.name} are in evaluation splits too",
+            f"all {found:,} rows of the task {task.name} are in evaluation splits too",
             where=task.entry.where(),
             hint="see docs/contamination.md; or hold the task out, or set `decontamination: off`",
         )
