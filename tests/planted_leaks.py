@@ -44,7 +44,9 @@ def punctuation(row: Row, random: Random, others: Sequence[str]) -> list[str]:
     if how == 1:
         changed = str.maketrans({mark: random.choice(_MARKS) for mark in string.punctuation})
         return [text.translate(changed) for text in row]
-    return [" ".join(word + random.choice(("", "", ",", " -", "!")) for word in text.split(" ")) + "..." for text in row]
+    return [
+        " ".join(word + random.choice(("", "", ",", " -", "!")) for word in text.split(" ")) + "..." for text in row
+    ]
 
 
 def unicode_form(row: Row, random: Random, others: Sequence[str]) -> list[str]:
@@ -54,7 +56,9 @@ def unicode_form(row: Row, random: Random, others: Sequence[str]) -> list[str]:
 
 def zero_width(row: Row, random: Random, others: Sequence[str]) -> list[str]:
     """Characters that show nothing, within words and beside them."""
-    return ["".join(each + (random.choice(_ZERO_WIDTH) if random.random() < 0.2 else "") for each in text) for text in row]
+    return [
+        "".join(each + (random.choice(_ZERO_WIDTH) if random.random() < 0.2 else "") for each in text) for text in row
+    ]
 
 
 def inside_longer(row: Row, random: Random, others: Sequence[str]) -> list[str]:
