@@ -3,13 +3,13 @@
 Rows are compared by their inputs, as `words` reads them. A training row is one text, its columns in order; of an
 evaluation row every column is looked for in that text.
 
-- *exact*: the words of both rows' inputs are the same, in order.
+- *exact*: the words of both rows' inputs are the same, in order. Rows without any word are never found.
 - *near*: the rows share a lead, and every column of the evaluation row is found in the training row: at least
   `Limits.overlap` of its words, by their weight, lie in pairs of words that one stretch of the training row has too
   (see `overlaps`). The overlap of two rows is the least of their columns.
 
-A lead is a run of `Limits.ngram` words that both rows have (see `leads`). Rows without a column of eight words have
-none, and are found when exact alone; so are those that many evaluation rows are alike in.
+A lead is a run of `Limits.ngram` words that both rows have (see `leads`). Rows without a column of
+eight words that weigh anything have none, and are found when exact alone; so are those that many rows are alike in.
 
 A column of fewer than `Limits.ngram` words is found when they follow each other in the training row. Of one that
 stands in the other columns of its own row too, such as a question in the words of its passage, a pair of words counts
@@ -189,14 +189,14 @@ def index(evaluation: Iterable[tuple[Origin, pl.DataFrame]], limits: Limits) -> 
     """
     given = list(evaluation)
     rows = pl.concat([_named(origin, frame) for origin, frame in given] or [pl.DataFrame(schema=_ROWS)])
-    exact, first = np.unique(_whole(frame for _, frame in given), return_index=True)
+    exact, first = _exact(frame for _, frame in given)
     cells = _cells(given)
     different = cells.select("split", "text").unique(maintain_order=True).with_row_index("number")
     number = cells.join(different, on=["split", "text"], how="left", maintain_order="left")["number"]
     part = number.to_numpy().astype(np.int64)
     found = texts(words(different["text"]), different["split"].to_numpy(), limits.ngram)
     parts = grouped(cells["row"].to_numpy(), part, len(rows))
-    led = leading(parts, found.words, limits.ngram)
+    led = leading(parts, found.telling)
     ways = leads(found.words, led.counts > 0, limits.ngram)
     return Index(limits, rows, Sieve.of(exact), first, found, parts, *_own(cells, part, found, limits), ways, led)
 
@@ -210,9 +210,13 @@ def _named(origin: Origin, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(pl.lit(origin.task).alias("task"), pl.lit(origin.split).alias("split"), row)
 
 
-def _whole(frames: Iterable[pl.DataFrame]) -> "NDArray[np.uint64]":
-    hashes = [words(joined(frame.drop(SOURCE_ROW))).whole() for frame in frames]
-    return np.concatenate([*hashes, np.empty(0, np.uint64)])
+def _exact(frames: Iterable[pl.DataFrame]) -> "tuple[NDArray[np.uint64], Places]":
+    """Return the different hashes of whole rows, and the first row with each; not of rows without a word."""
+    found = [words(joined(frame.drop(SOURCE_ROW))) for frame in frames]
+    hashes = np.concatenate([*(each.whole() for each in found), np.empty(0, np.uint64)])
+    rows = np.flatnonzero(np.concatenate([*(each.counts for each in found), np.empty(0, np.int64)]))
+    different, first = np.unique(hashes[rows], return_index=True)
+    return different, rows[first]
 
 
 def _cells(given: Sequence[tuple[Origin, pl.DataFrame]]) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from taskmix import hashing
-from taskmix.mixing.lists import ends_of
+from taskmix.mixing.lists import Lists, ends_of
 from taskmix.mixing.sieve import Sieve
 from taskmix.mixing.words import Words
 
@@ -45,6 +45,12 @@ class Texts:
     plain: "Flags"
     n: int
 
+    @property
+    def telling(self) -> "Places":
+        """Return how many words of each text weigh anything (int64)."""
+        telling = (self.weight[1:] > self.weight[:-1]).astype(np.int64)
+        return Lists(telling, ends_of(telling)[self.words.ends]).counts
+
 
 def texts(found: Words, splits: "Places", least: int, n: int = _PAIR) -> Texts:
     """Return what is needed to compare with texts.
@@ -64,7 +70,7 @@ def texts(found: Words, splits: "Places", least: int, n: int = _PAIR) -> Texts:
 
 
 def _weights(found: Words, splits: "Places") -> "Places":
-    """Return the weight of each word: floor(log2(N / d)), where d of the N texts of a split have it."""
+    """Return the weight of each word: floor(log2((N + 1) / d)), where d of the N texts of a split have it."""
     split = splits[found.owners]
     # the same word is another one in another split
     own = hashing.draw(split.astype(np.uint64), found.values)
@@ -72,7 +78,7 @@ def _weights(found: Words, splits: "Places") -> "Places":
     having = np.unique(word * len(found) + found.owners) // max(len(found), 1)
     having_it = np.bincount(having, minlength=len(distinct))[word]
     # the exponent of a float is exact, unlike a logarithm
-    weights: Places = np.frexp(np.bincount(splits)[split] // having_it)[1].astype(np.int64) - 1
+    weights: Places = np.frexp((np.bincount(splits)[split] + 1) // having_it)[1].astype(np.int64) - 1
     return weights
 
 
