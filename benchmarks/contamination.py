@@ -25,7 +25,7 @@ from taskmix.catalog.selection import select
 from taskmix.mixing.contamination import Index, Limits, Origin, index, joined
 from taskmix.mixing.duplicates import Duplicates
 from taskmix.mixing.holdout import assign_roles
-from taskmix.mixing.plan import splits_read
+from taskmix.mixing.judging import splits_read
 from taskmix.tasks.held import Held
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Split, Task
@@ -111,7 +111,7 @@ class Planted:
 
 def plant(real: Real, found: Index, disguise: Disguise, copies: int) -> Planted:
     """Plant a copy of so many evaluation rows of every task, and look for them."""
-    parts: list[tuple[np.ndarray, list[int], list[int]]] = []  # type: ignore[type-arg]
+    parts: list[tuple[np.ndarray, list[int], list[int]]] = []
     for origin, frame in real.evaluation.items():
         columns = [joined(frame.select(name)).to_list() for name in frame.columns if name != "source_row"]
         rows = list(zip(*columns, strict=True))[:copies]

@@ -207,7 +207,7 @@ for command in (verify, diff):
     main.add_command(command)
 
 
-@main.command(epilog="Example: mix explain mixtures/starter 5f0c2a9be14d7c3380f1a6b2")
+@main.command(epilog="Example: mix explain mixtures/starter ad59c0313e4498c3b5375e25")
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.argument("row_id", metavar="ID")
 @catalog_option
