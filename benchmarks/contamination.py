@@ -60,6 +60,7 @@ class Real:
     evaluation: Mapping[Origin, pl.DataFrame]
 
     def index(self, limits: Limits) -> Index:
+        """Return an index of the rows to evaluate on."""
         return index(self.evaluation.items(), limits)
 
 
@@ -102,6 +103,7 @@ class Planted:
     columns: "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
     def recall(self, low: int = 1, high: int | None = None, least: float = 0.0, columns: int | None = None) -> str:
+        """Return the share found of copies of so many words, of one column (1) or several (2), in percent."""
         inside = (self.words >= low) & (self.words < (high or sys.maxsize))
         if columns:
             inside &= np.minimum(self.columns, 2) == columns
@@ -156,7 +158,7 @@ def is_same_origin(task: pl.Expr, other: pl.Expr) -> pl.Expr:
 
 
 def matches(real: Real, found: Index) -> pl.DataFrame:
-    """Return what is found of all training rows, with the task `train` of each, and whether the tasks share an origin."""
+    """Return what is found of all training rows, with the task `train` of each, and whether both are of one origin."""
     rows = (found.find(frame).with_columns(train=pl.lit(name)) for name, frame in real.train.items())
     return pl.concat(rows).with_columns(same_origin=is_same_origin(pl.col("train"), pl.col("task")).fill_null(False))
 

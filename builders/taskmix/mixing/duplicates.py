@@ -5,15 +5,16 @@ Rows are the same when they have the same values in all columns, byte for byte. 
 here, where hashes are compared within one run and only for being equal. Among 10**8 rows any two differ in those bits
 unless chance has it otherwise, with a probability of about (10**8)**2 / 2**129, less than 10**-22 (the birthday bound).
 
-Of each row 24 bytes are held: its hashes and number. Beyond a budget they go to files by the first bits of the hash,
-so that all rows with one hash are in one file, and each file is looked through alone. The numbers of the rows to drop,
-fewer than there are rows, are given in order, from a bit a row of the source.
+Of each row 24 bytes are held: its hashes and number. Beyond a budget what is left of them without duplicates goes to
+files by the first bits of the hash, so that all rows with one hash are in one file, and each file is looked through
+alone: in memory is the budget, a few times, or a 256th of all different rows. Which rows to drop is a bit for each row.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,7 @@ from taskmix.frames import SOURCE_ROW
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MEMORY = 256 << 20
+MEMORY = 64 << 20
 """How many bytes of hashes are held by default."""
 BUCKETS = 256
 _SEEDS = (0x5EED, 0xC0FFEE)
@@ -43,42 +44,53 @@ class Duplicates:
     memory: int = MEMORY
     _held: "list[NDArray[np.void]]" = field(default_factory=list)
     _bytes: int = 0
-    _rows: int = 0
+    _bits: "NDArray[np.uint8]" = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def add(self, rows: pl.DataFrame) -> None:
         """Take rows: `source_row`, each number once, and the columns in which they are compared, the same each time."""
         records = _records(rows)
         self._held.append(records)
         self._bytes += records.nbytes
-        self._rows = max(self._rows, int(records["row"].max(initial=0)) + 1)
         if self._bytes > self.memory:
             self._write()
 
     def finish(self) -> "Dropped":
         """Return the rows to drop; nothing can be added after."""
-        files = [self.folder / str(bucket) for bucket in range(BUCKETS) if (self.folder / str(bucket)).exists()]
-        if files:
+        if any(self.folder.iterdir()):
             self._write()
-        bits = np.zeros(-(-self._rows // 8), np.uint8)
-        for records in _read(files) if files else [_together(self._held)]:
-            _mark(bits, _repeated(records))
-        self._held = []
-        return Dropped(bits)
+            for file in sorted(self.folder.iterdir()):
+                self._mark_repeated(np.fromfile(file, _RECORD))
+                file.unlink()
+        else:
+            self._mark_repeated(_together(self._held))
+            self._held = []
+        return Dropped(self._bits)
 
     def _write(self) -> None:
-        records = _together(self._held)
-        bucket = (records["first"] >> _SHIFT).astype(np.int64)
-        records = records[np.argsort(bucket, kind="stable")]
-        ends = np.concatenate(([0], np.cumsum(np.bincount(bucket, minlength=BUCKETS))))
-        for number in range(BUCKETS):
-            with (self.folder / str(number)).open("ab") as file:
-                _append(file, records[ends[number] : ends[number + 1]])
+        """Append the first ones of the held records to the files."""
+        records = self._mark_repeated(_together(self._held))
+        buckets = (np.arange(BUCKETS, dtype=np.uint64)) << _SHIFT
+        ends = [*np.searchsorted(records["first"], buckets), len(records)]
+        for number, (low, high) in enumerate(pairwise(ends)):
+            if high > low:
+                with (self.folder / str(number)).open("ab") as file:
+                    file.write(records[low:high].tobytes())
         self._held, self._bytes = [], 0
+
+    def _mark_repeated(self, records: "NDArray[np.void]") -> "NDArray[np.void]":
+        """Mark the records that have the hashes of one with a smaller number, and return the others by their hashes."""
+        ordered = records[np.lexsort((records["row"], records["second"], records["first"]))]
+        same = np.zeros(len(ordered), bool)
+        same[1:] = np.all([ordered[name][1:] == ordered[name][:-1] for name in ("first", "second")], axis=0)
+        rows = ordered["row"][same]
+        self._bits = _with_room(self._bits, int(rows.max(initial=0)))
+        np.bitwise_or.at(self._bits, rows >> np.uint64(3), np.left_shift(1, rows & np.uint64(7)).astype(np.uint8))
+        return ordered[~same]
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """Rows to drop: a bit for each number up to the last row's, the first bit of a byte being its lowest (uint8)."""
+    """Rows to drop: a bit for each number, the first bit of a byte being its lowest (uint8); none for those beyond."""
 
     bits: "NDArray[np.uint8]"
 
@@ -118,24 +130,7 @@ def _together(held: "list[NDArray[np.void]]") -> "NDArray[np.void]":
     return np.concatenate(held) if held else np.empty(0, _RECORD)
 
 
-def _append(file: BinaryIO, records: "NDArray[np.void]") -> None:
-    file.write(records.tobytes())
-
-
-def _read(files: list[Path]) -> "Iterator[NDArray[np.void]]":
-    for file in files:
-        yield np.fromfile(file, _RECORD)
-        file.unlink()
-
-
-def _repeated(records: "NDArray[np.void]") -> "NDArray[np.int64]":
-    """Return the numbers of records that have the hashes of one with a smaller number."""
-    order = np.lexsort((records["row"], records["second"], records["first"]))
-    ordered = records[order]
-    same = (ordered["first"][1:] == ordered["first"][:-1]) & (ordered["second"][1:] == ordered["second"][:-1])
-    found: NDArray[np.int64] = ordered["row"][1:][same].astype(np.int64)
-    return found
-
-
-def _mark(bits: "NDArray[np.uint8]", rows: "NDArray[np.int64]") -> None:
-    np.bitwise_or.at(bits, rows >> 3, np.left_shift(1, rows & 7).astype(np.uint8))
+def _with_room(bits: "NDArray[np.uint8]", last: int) -> "NDArray[np.uint8]":
+    """Return bits with room for that of a row."""
+    missing = last // 8 + 1 - len(bits)
+    return np.concatenate((bits, np.zeros(max(missing, len(bits)), np.uint8))) if missing > 0 else bits
