@@ -60,6 +60,7 @@ class Real:
     evaluation: Mapping[Origin, pl.DataFrame]
 
     def index(self, limits: Limits) -> Index:
+        """Return the index of all evaluation rows."""
         """Return an index of the rows to evaluate on."""
         return index(self.evaluation.items(), limits)
 

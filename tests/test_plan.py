@@ -191,7 +191,8 @@ def test_length_limits_hold_for_conversations_too(project: Project) -> None:
     turns = '{{"messages": [{{"role": "user", "content": "{}"}}, {{"role": "assistant", "content": "ok"}}]}}\n'
     text = (
         "version: 1\ntasks:\n  a: {kind: conversation, cluster: c, source: {path: data/a}}\n"
-        "mixtures:\n  m: {tasks: [a], format: messages, duplicates: keep, length: {max_chars: 12}}\ndefault_mixture: m\n"
+        "mixtures:\n  m: {tasks: [a], format: messages, duplicates: keep, length: {max_chars: 12}}\n"
+        "default_mixture: m\n"
     )
     files = {"data/a/train.jsonl": turns.format("x" * 10) * 3 + turns.format("x" * 11) * 2}
     (train,) = plan(project, text, files).parts
