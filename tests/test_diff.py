@@ -97,7 +97,11 @@ def test_options_and_shares(project: Path) -> None:
 
 
 def test_tasks_that_come_go_and_change(project: Path) -> None:
-    edit("catalog.yaml", "tasks: [moods, sums]\n    decontamination: off\n    holdout: {tasks: [sums]}", "tasks: [moods, notes]")
+    edit(
+        "catalog.yaml",
+        "tasks: [moods, sums]\n    decontamination: off\n    holdout: {tasks: [sums]}",
+        "tasks: [moods, notes]",
+    )
     edit("catalog.yaml", "gloomy", "sad")
     edit("moods/train.jsonl", "fine day", "mild day")
     build("b")
