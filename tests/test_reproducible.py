@@ -107,11 +107,17 @@ def real_arguments(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     """What builds a mixture of real datasets of six kinds of work, among them some that hold each other out."""
     every = yaml.safe_load(EVERYTHING.read_bytes())["tasks"]
     mixture = {
-        "tasks": [*BUILTIN_TASKS, *REAL_TASKS],
+        "tasks": [*BUILTIN_TASKS, *REAL_TASKS, {"nl2bash": 2.5}],
         "holdout": {"clusters": ["nli"], "templates": 1},
-        "sampling": {"cap": 200},
-        "styles": {"chain_of_thought": 0.5, "inverted": 0.2},
-        "evaluation": {"rows": 10},
+        "sampling": {"cap": 200, "size": 3000, "temperature": 3, "templates": 2},
+        "styles": {
+            "chain_of_thought": 0.5,
+            "inverted": 0.2,
+            "few_shot": {"share": 0.3, "k": [1, 3]},
+            "options": {"share": 0.5, "heading": "Wähle:"},
+            "system": "Answer briefly.",
+        },
+        "evaluation": {"rows": 10, "few_shot": {"k": 2, "splits": ["validation", "heldout"]}},
         "format": "messages",
     }
     tasks = {name: every[name] for name in REAL_TASKS}

@@ -22,10 +22,18 @@ class TaskmixError(Exception):
         self.message, self.where, self.hint, self.more = message, where, hint, tuple(more)
         super().__init__(message, where, hint)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # by default an exception is made anew from its arguments by position, in another process too
+        return _again, (type(self), self.message, self.where, self.hint, self.more)
+
     def __str__(self) -> str:
         first = f"{self.where}: {self.message}" if self.where else self.message
         own = f"{first}\n  {self.hint}" if self.hint else first
         return "\n".join([own, *map(str, self.more)])
+
+
+def _again(kind: type[TaskmixError], message: str, where: str, hint: str, more: Sequence[TaskmixError]) -> TaskmixError:
+    return kind(message, where=where, hint=hint, more=more)
 
 
 class UsageError(TaskmixError):

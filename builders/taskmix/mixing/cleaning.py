@@ -8,7 +8,6 @@ from functools import partial
 import polars as pl
 
 from taskmix.catalog.models import MixtureSpec
-from taskmix.errors import CatalogError
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.contamination import Index, Limits, Origin, index
 from taskmix.mixing.parts import OutSplit
@@ -65,9 +64,6 @@ def clean(
         evaluated: the rows of all evaluation splits.
         wanted: the tasks' splits that are to be cleaned.
         usable: what all splits have.
-
-    Raises:
-        CatalogError: nothing is left of a split.
     """
     if spec.decontamination == "off" or not evaluated:
         return Cleaned(usable, pl.DataFrame(schema=_FOUND))
@@ -77,7 +73,7 @@ def clean(
     dropped = list(reader.each(jobs))
     left = dict(usable)
     for (task, split), rows in zip(wanted, dropped, strict=True):
-        left[task.name, split] = _without(task, usable[task.name, split], rows)
+        left[task.name, split] = _without(usable[task.name, split], rows)
     return Cleaned(left, pl.concat([pl.DataFrame(schema=_FOUND), *dropped]))
 
 
@@ -113,13 +109,7 @@ def _contaminated(reader: Reader, found: Index, task: Task, split: Split, rows: 
     return pl.concat(dropped)
 
 
-def _without(task: Task, usable: Usable, dropped: pl.DataFrame) -> Usable:
+def _without(usable: Usable, dropped: pl.DataFrame) -> Usable:
     rows = usable.rows - RowSet.of([dropped[SOURCE_ROW].to_numpy()])
-    if not len(rows):
-        raise CatalogError(
-            f"all {len(dropped):,} rows of the task {task.name} are those of evaluation splits",
-            where=task.entry.where(),
-            hint="see docs/contamination.md; or hold the task out, or set `decontamination: off`",
-        )
     reasons = dict(sorted(Counter(dropped["reason"]).items()))
     return Usable(rows, replace(usable.counts, contaminated=reasons, usable=len(rows)))

@@ -100,7 +100,7 @@ def make_plan(
     reader = Reader(progress, workers)
     usable = reader.read(_wanted(spec, tasks, roles.heldout))
     evaluated = _evaluated(spec, limit, tasks, roles, usable)
-    cleaned = clean(spec, reader, evaluated, _trained_on(tasks, usable), usable)
+    cleaned = clean(spec, reader, evaluated, _trained_on(spec, tasks, roles, usable), usable)
     judging = Judging(spec, limit, usable, cleaned.usable)
     parts = [part for each in roles.train for part in judging.seen(tasks[each])]
     parts += [judging.unseen(tasks[each]) for each in roles.heldout]
@@ -122,7 +122,7 @@ def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None
 
 def _wanted(spec: MixtureSpec, tasks: Mapping[str, Task], heldout: Collection[str]) -> list[tuple[Task, Split]]:
     """Return the splits to read; of a held-out task that of its worked examples too, if the mixture shows them."""
-    shown = spec.evaluation.few_shot is not None and "heldout" in spec.evaluation.few_shot.splits
+    shown = _shows_heldout(spec)
     return [
         (task, split)
         for name, task in tasks.items()
@@ -144,10 +144,18 @@ def _evaluated(
     return found
 
 
-def _trained_on(tasks: Mapping[str, Task], usable: Mapping[Key, Usable]) -> list[tuple[Task, Split]]:
+def _trained_on(
+    spec: MixtureSpec, tasks: Mapping[str, Task], roles: Roles, usable: Mapping[Key, Usable]
+) -> list[tuple[Task, Split]]:
     """Return the splits whose rows train, or are shown as worked examples."""
-    splits = [(task, task.splits["train"]) for task in tasks.values() if "train" in task.splits]
+    names = (*roles.train, *(roles.heldout if _shows_heldout(spec) else ()))
+    splits = [(tasks[name], tasks[name].splits["train"]) for name in names if "train" in tasks[name].splits]
     return [(task, split) for task, split in splits if (task.name, split) in usable]
+
+
+def _shows_heldout(spec: MixtureSpec) -> bool:
+    """Whether evaluation shows worked examples of held-out tasks."""
+    return spec.evaluation.few_shot is not None and "heldout" in spec.evaluation.few_shot.splits
 
 
 def _check_train(tasks: Iterable[Task]) -> None:

@@ -2,7 +2,7 @@
 
 What becomes of a text:
 
-1. Unicode's compatibility composition (NFKC), so that ligatures, full-width letters and decomposed accents are one form.
+1. Unicode's compatibility composition (NFKC): ligatures, full-width letters and decomposed accents become one form.
 2. Characters that show nothing (format characters such as zero-width spaces, joiners and soft hyphens, and the other
    default-ignorable ones) are taken out, so that they part no word.
 3. Full case folding (Unicode Standard, section 3.13), and NFKC again.
@@ -139,7 +139,7 @@ def _bytes(texts: pl.Series) -> "tuple[NDArray[np.uint8], Places]":
 def _cuts(ends: "Places") -> "Places":
     """Return between which texts to cut, so that the pieces have some `_AT_ONCE` bytes."""
     wanted = np.arange(ends[0], ends[-1], _AT_ONCE)
-    return np.unique(np.concatenate([[0], np.searchsorted(ends, wanted), [len(ends) - 1]]))
+    return np.unique([0, *np.searchsorted(ends, wanted), len(ends) - 1])
 
 
 def _read_piece(content: "NDArray[np.uint8]", ends: "Places", table: "Hashes") -> Words:
