@@ -223,12 +223,23 @@ OUTPUTS: dict[str, Callable[[], object]] = {
 }
 
 
-@pytest.mark.parametrize("damage", OUTPUTS.values(), ids=OUTPUTS)
-def test_a_damaged_mixture_is_built_anew(built: Path, damage: Callable[[], object]) -> None:
+REASONS = {
+    "a flipped bit": f"{TRAIN}: its content was changed",
+    "a missing shard": f"{TRAIN}: missing",
+    "a shard more": "data/more.parquet: not of this mixture",
+    "another card": "README.md: 7 bytes, not ",
+    "a damaged lock": "the lock ",
+    "a lock of another mixture": "seed: 7 → 0",
+    "no data": f"{TRAIN}: missing (and 2 more)",
+}
+
+
+@pytest.mark.parametrize("damage", OUTPUTS)
+def test_a_damaged_mixture_is_built_anew_and_the_damage_is_named(built: Path, damage: str) -> None:
     before = digests(Path("mixtures/two"))
     build("other", seed=7)
-    damage()
-    assert not build().unchanged
+    OUTPUTS[damage]()
+    assert f"mixtures/two: built anew: {REASONS[damage]}" in mix().stderr
     assert digests(Path("mixtures/two")) == before
 
 

@@ -3,6 +3,7 @@
 Nothing here needs Polars, so that a build with nothing to do takes no time to start.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,10 +22,12 @@ from taskmix.output.folder import LOCK, check_target
 from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_of, inputs_sha256, make_inputs, pinned, task_inputs
 from taskmix.output.lock import output_faults, read_lock, read_lock_file, template_hashes
 from taskmix.sources.finding import find_source
+from taskmix.text import visible
 
 _MADE = ("plan", "splits", "outputs")
 """The keys of a lock that say what was made."""
 _NAMED_AT_MOST = 20
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,8 @@ def prepare(
     catalog, tasks, inputs = _inputs(catalog, name, spec, limit, mirror, recorded, bool(expected), Fingerprints(cache))
     if expected:
         _check_inputs(*expected, inputs, tasks)
-    unchanged = None
-    if not force and earlier is not None and (expected is None or earlier == expected[1]):
-        unchanged = earlier if _is_of(out, earlier, inputs, Fingerprints(cache)) else None
+    same = earlier is not None and (expected is None or earlier == expected[1])
+    unchanged = earlier if same and not force and _is_whole(out, earlier or {}, inputs, Fingerprints(cache)) else None
     return Prepared(name, catalog, out, mirror, seed, limit, inputs, unchanged, expected, cache)
 
 
@@ -97,9 +99,13 @@ def _expected(out: Path, lock_file: Path | None) -> tuple[Path, Json]:
 
 
 def _earlier(out: Path) -> Json | None:
-    with suppress(OutputError):
+    """Return the lock in a folder; None if there is none, or none that is whole."""
+    try:
         return read_lock(out)
-    return None
+    except OutputError as error:
+        if (out / LOCK).exists():
+            _LOG.info("%s: built anew: %s", visible(str(out)), error.message)
+        return None
 
 
 def _inputs(
@@ -155,10 +161,16 @@ def _commits(catalog: Catalog, recorded: Mapping[str, Any]) -> Mapping[str, str 
     return found
 
 
-def _is_of(out: Path, lock: Json, inputs: Json, fingerprints: Fingerprints) -> bool:
-    """Whether a folder holds what its lock says, made from these inputs."""
-    same = lock.get("inputs_sha256") == inputs_sha256(inputs) == inputs_sha256(inputs_of(lock))
-    return same and not output_faults(out, lock, fingerprints.sha256)
+def _is_whole(out: Path, lock: Json, inputs: Json, fingerprints: Fingerprints) -> bool:
+    """Whether a folder holds what its lock says, made from these inputs; if not, the log says why."""
+    found = [*map(str, input_changes(inputs_of(lock), inputs))]
+    if not found and lock.get("inputs_sha256") != inputs_sha256(inputs):
+        found = ["the lock has another hash of its inputs"]
+    found = found or output_faults(out, lock, fingerprints.sha256)
+    if found:
+        more = f" (and {len(found) - 1:,} more)" if len(found) > 1 else ""
+        _LOG.info("%s: built anew: %s%s", visible(str(out)), visible(found[0]), more)
+    return not found
 
 
 def _check_inputs(path: Path, lock: Json, inputs: Json, tasks: Iterable[TaskInputs]) -> None:
