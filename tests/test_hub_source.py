@@ -23,7 +23,7 @@ import pytest
 from taskmix.errors import SourceError
 from taskmix.sources.finding import find_splits
 from taskmix.sources.hub import fetch
-from tests.hub_server import Hub, running
+from tests.hub.running import Hub, running
 
 TEMPLATE = '- {name: judge, instruction: "Judge.", input: "{{ text }}", output: "{{ choices[label] }}"}'
 MIX = "from taskmix.cli import main; main()"

@@ -6,7 +6,8 @@ TaskmixError            an understood failure: one message, no traceback, exit 1
 ├── SourceError         a dataset is missing, unreadable, or not what the catalog says
 ├── RowError            one row of a dataset cannot be used
 ├── TemplateError       a template cannot be compiled, or fails on a row
-└── OutputError         a mixture cannot be written, or is not what its lock says
+├── OutputError         a mixture cannot be written, or is not what its lock says
+└── PushError           a mixture cannot be put where it is to go, or somebody else was there first
 """
 
 import difflib
@@ -60,6 +61,10 @@ class TemplateError(TaskmixError):
 
 class OutputError(TaskmixError):
     """A mixture cannot be written, or differs from its lock."""
+
+
+class PushError(TaskmixError):
+    """A mixture cannot be put where it is to go; the message says what is there now."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ from taskmix.cli.params import (
     remarks_to_stderr,
 )
 from taskmix.cli.provenance import cache, diff, verify
+from taskmix.cli.pushing import push
 
 SHELLS = ("bash", "zsh", "fish")
 KINDS = (
@@ -205,24 +206,29 @@ def add(
 
 for command in (verify, diff):
     main.add_command(command)
+main.add_command(push)
 
 
 @main.command(epilog="Example: mix explain mixtures/starter ad59c0313e4498c3b5375e25")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("folder", metavar="DIR|URL")
 @click.argument("row_id", metavar="ID")
 @catalog_option
 @mirror_option
 @json_option
-def explain(folder: Path, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
+def explain(folder: str, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
     """Trace the row ID of the mixture in DIR to its source, and render it again.
 
     Exit 1 if it has not the same bytes any more.
     """
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display
+    from taskmix.cli.progress import transfer
     from taskmix.explaining import explain as run
+    from taskmix.sharing.fetching import folder_of
 
-    found = run(folder, row_id, catalog=load_catalog(catalog), mirror=mirror)
+    with transfer("received") as report:
+        here = folder_of(folder, report=report)
+    found = run(here, row_id, catalog=load_catalog(catalog), mirror=mirror)
     click.echo(display.explained_json(found) if as_json else display.explained(found), nl=as_json)
     if not found.same:
         raise click.exceptions.Exit(1)

@@ -1,23 +1,25 @@
 """Commands that ask where a mixture came from and what is kept between builds: `mix verify`, `diff` and `cache`."""
 
 import json
-from pathlib import Path
 
 import click
 
 from taskmix.cli.params import json_option
 
-_mixture = click.Path(path_type=Path)
-
 
 @click.command(epilog="Example: mix verify mixtures/starter")
-@click.argument("folder", type=_mixture, metavar="DIR")
+@click.argument("folder", metavar="DIR|URL")
 @json_option
-def verify(folder: Path, as_json: bool) -> None:
-    """Hash every file of the mixture in DIR again, and compare with its lock."""
-    from taskmix.output.lock import verify as run
+def verify(folder: str, as_json: bool) -> None:
+    """Hash every file of the mixture in DIR again, and compare with its lock.
 
-    lock = run(folder)
+    A mixture on the hub (hf://datasets/ORG/NAME, with @REVISION) or in a store (s3://…) is downloaded for it.
+    """
+    from taskmix.cli.progress import transfer
+    from taskmix.sharing.fetching import fetch
+
+    with transfer("received") as report:
+        lock = fetch(folder, report=report).lock
     files, rows = len(lock["outputs"]), sum(split["rows"] for split in lock["splits"].values())
     if as_json:
         click.echo(json.dumps({"ok": True, "files": files, "rows": rows}))
@@ -26,21 +28,25 @@ def verify(folder: Path, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: mix diff mixtures/starter mixtures/starter")
-@click.argument("a", type=_mixture, metavar="A")
-@click.argument("b", type=_mixture, metavar="B")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="B")
 @click.option("--examples", type=click.IntRange(0), default=5, show_default=True, help="Changed prompts to show.")
 @click.option("--exit-code", is_flag=True, help="Exit 1 if the mixtures differ.")
 @json_option
-def diff(a: Path, b: Path, examples: int, exit_code: bool, as_json: bool) -> None:
-    """Say what changed from the mixture in folder A to the one in B.
+def diff(a: str, b: str, examples: int, exit_code: bool, as_json: bool) -> None:
+    """Say what changed from the mixture in folder A to the one in B; either may be an address, as for `mix verify`.
 
     Tasks, templates, options, rows, shares and what is held out, by their locks; and how many prompts and completions
     of the same row under the same template changed, with examples.
     """
     from taskmix.cli import differences
+    from taskmix.cli.progress import transfer
     from taskmix.comparing.running import compare
+    from taskmix.sharing.fetching import folder_of
 
-    found = compare(a, b, examples)
+    with transfer("received") as report:
+        one, other = (folder_of(address, report=report) for address in (a, b))
+    found = compare(one, other, examples)
     if as_json:
         click.echo(json.dumps(differences.as_json(found), ensure_ascii=False))
     else:

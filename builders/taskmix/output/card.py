@@ -8,6 +8,7 @@ import yaml
 
 from taskmix.mixing.parts import SPLITS, Part
 from taskmix.mixing.plan import Plan
+from taskmix.output import licences
 from taskmix.output.shards import Written
 from taskmix.text import visible
 
@@ -17,6 +18,8 @@ _SIZES = (
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
 )
 _CATEGORIES = {
     "text-classification": "text-classification",
@@ -44,6 +47,7 @@ def make_card(plan: Plan, written: Written) -> str:
         _loading(plan, written),
         _splits(plan, written),
         _tasks(plan),
+        _licences(plan),
         _holdout(plan),
         _dropped(plan),
         _notes(plan),
@@ -56,12 +60,12 @@ def _front_matter(plan: Plan, written: Written) -> dict[str, object]:
     specs = [part.task.entry.spec for part in plan.parts]
     rows = sum(split.rows for split in written.values())
     return {
-        "license": sorted({licence for spec in specs for licence in _listed(spec.license)}),
+        "license": licences.for_hub(licence for spec in specs for licence in _listed(spec.license)),
         "language": sorted({language for spec in specs for language in _listed(spec.language)}),
         "pretty_name": visible(plan.mixture),
         "task_categories": sorted({_CATEGORIES[spec.kind] for spec in specs}),
         "tags": ["instruction-tuning", "taskmix", *sorted({f"cluster:{spec.cluster}" for spec in specs})],
-        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "1B<n<10B")],
         "configs": [
             {
                 "config_name": "default",
@@ -135,6 +139,16 @@ def _tasks(plan: Plan) -> str:
         "templates",
     )
     return "## Tasks\n\n" + _table(head, rows)
+
+
+def _licences(plan: Plan) -> str:
+    """Say what stands in the way of passing the mixture on; nothing if nothing does."""
+    found = licences.group((part.task.name, part.task.entry.spec.license) for part in plan.parts)
+    unique = {name: list(dict.fromkeys(tasks)) for name, tasks in found.items()}
+    lines = [f"- {_cell(warning)}" for warning in licences.warnings(unique)]
+    if not lines:
+        return ""
+    return "## Licences\n\nLook into this before you pass the mixture on:\n\n" + "\n".join(lines)
 
 
 def _origin(part: Part) -> str:
