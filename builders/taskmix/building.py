@@ -1,5 +1,6 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
+import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from taskmix import hashing
-from taskmix.catalog.loading import Catalog, load_catalog
+from taskmix.catalog.loading import Catalog
 from taskmix.compiler.templates import RowWise
 from taskmix.errors import UsageError
 from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
@@ -19,13 +20,17 @@ from taskmix.mixing.parts import SPLITS, Part
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.output import card, lock
 from taskmix.output.content import BLOCK_ROWS
-from taskmix.output.folder import LOCK, check_target, replacing
+from taskmix.output.folder import LOCK, replacing, sync, tidy
 from taskmix.output.formats import narrow, origin, origins, widen
-from taskmix.output.shards import WrittenSplit, sync, write_shards
+from taskmix.output.inputs import Json
+from taskmix.output.shards import WrittenSplit, write_shards
 from taskmix.output.shuffle import MEMORY, Shuffle
+from taskmix.preparing import Prepared, check_made, prepare
+from taskmix.templates.remembered import Renders
 from taskmix.templates.rowwise import Workers
 from taskmix.threads import in_order
 
+_LOG = logging.getLogger(__name__)
 _HELD = 4
 """The part of the memory, one of so many, in which rows of the sources are kept until they are rendered."""
 
@@ -52,16 +57,20 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: where it lies, its lock, and what each task gave."""
+    """A finished build: where it lies, its lock, and what each task gave.
+
+    `unchanged`: nothing was to be done, and so nothing is known of `parts`.
+    """
 
     out: Path
-    lock: lock.Json
+    lock: Json
     parts: tuple[PartSummary, ...]
+    unchanged: bool = False
 
     @property
     def rows(self) -> int:
         """Return the number of examples in all splits."""
-        return sum(part.rows for part in self.parts)
+        return sum(split["rows"] for split in self.lock["splits"].values())
 
 
 @dataclass(frozen=True)
@@ -88,8 +97,11 @@ def build(
     workers: int | None = None,
     memory: int = MEMORY,
     reporters: Reporters | None = None,
+    force: bool = False,
+    locked: bool = False,
+    lock_file: Path | None = None,
 ) -> Built:
-    """Build a mixture into a folder, all or nothing.
+    """Build a mixture into a folder, all or nothing; one that is there already, unchanged, is left as it is.
 
     Args:
         mixture: its name; by default the catalog's default mixture.
@@ -101,44 +113,52 @@ def build(
         workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it.
         memory: bytes of rows that are shuffled in memory; more go through disk, with the same result.
         reporters: what to call while it works.
+        force: build, even if nothing has changed.
+        locked: build what the lock in `out` describes, to the byte, or nothing.
+        lock_file: the lock to go by instead.
 
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
     """
-    if any(given is not None and given < 1 for given in (workers, memory, limit)):
+    check_bounds(workers, memory, limit)
+    prepared = prepare(mixture, catalog, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
+    return carry_out(prepared, workers, memory, reporters)
+
+
+def check_bounds(*given: int | None) -> None:
+    """Raise UsageError if a bound that is given allows nothing."""
+    if any(bound is not None and bound < 1 for bound in given):
         raise UsageError("workers, memory and limit are at least 1")
-    report = reporters or Reporters()
-    catalog = catalog or load_catalog()
-    if out is None:
-        out = Path("mixtures") / catalog.mixture(mixture)[0]
-    check_target(out)
-    with Workers(workers) as pool:
-        return _build(catalog, mixture, out, mirror, seed, limit, memory, pool, report)
 
 
-def _build(
-    catalog: Catalog,
-    mixture: str | None,
-    out: Path,
-    mirror: Path | None,
-    seed: int | None,
-    limit: int | None,
-    memory: int,
-    workers: Workers,
-    report: Reporters,
+def carry_out(
+    prepared: Prepared, workers: int | None = None, memory: int = MEMORY, reporters: Reporters | None = None
 ) -> Built:
+    """Build what was prepared, unless it is there already. Raises as `build` does."""
+    if prepared.unchanged is not None:
+        tidy(prepared.out)
+        return Built(prepared.out, prepared.unchanged, (), unchanged=True)
+    renders = Renders(prepared.cache)
+    with Workers(workers, renders=renders) as pool:
+        built = _build(prepared, memory, pool, reporters or Reporters())
+    if remark := renders.remark():
+        _LOG.info("%s", remark)
+    return built
+
+
+def _build(prepared: Prepared, memory: int, workers: Workers, report: Reporters) -> Built:
     plan = make_plan(
-        catalog,
-        mixture,
+        prepared.catalog,
+        prepared.mixture,
         workers=workers,
-        mirror=mirror,
-        seed=seed,
-        limit=limit,
+        mirror=prepared.mirror,
+        seed=prepared.seed,
+        limit=prepared.limit,
         memory=memory // _HELD,
         progress=report.read,
     )
     report.start(sum(len(part) for part in plan.parts))
-    with replacing(out) as folder:
+    with replacing(prepared.out) as folder:
         summaries: list[PartSummary] = []
         written: dict[str, WrittenSplit] = {}
         for split in SPLITS:
@@ -146,10 +166,11 @@ def _build(
                 found, written[split] = _write_split(plan, split, folder, workers, memory, report)
                 summaries += found
         _write(folder / "README.md", card.make_card(plan, written))
-        made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md")
+        made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md", prepared.fingerprints)
+        check_made(prepared, made)
         _write(folder / LOCK, lock.dump(made))
         sync(folder / "data")
-    return Built(out, made, tuple(summaries))
+    return Built(prepared.out, made, tuple(summaries))
 
 
 @dataclass

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 
 from taskmix.catalog.models import MixtureSpec
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.contamination import Index, Limits, Origin, index
+from taskmix.mixing.duplicates import Duplicates
 from taskmix.mixing.parts import OutSplit
 from taskmix.mixing.reading import Key, Reader, Usable
 from taskmix.rowsets import RowSet
@@ -65,16 +68,20 @@ def clean(
         wanted: the tasks' splits that are to be cleaned.
         usable: what all splits have.
     """
-    if spec.decontamination == "off" or not evaluated:
+    found = None
+    if spec.decontamination != "off" and evaluated:
+        found = index(_evaluation(evaluated), Limits(spec.decontamination.ngram, spec.decontamination.overlap))
+    compare, left = spec.duplicates == "drop", dict(usable)
+    if found is None and not compare:
         return Cleaned(usable, pl.DataFrame(schema=_FOUND))
-    limits = Limits(spec.decontamination.ngram, spec.decontamination.overlap)
-    found = index(_evaluation(evaluated), limits)
-    jobs = [partial(_contaminated, reader, found, task, split, usable[task.name, split].rows) for task, split in wanted]
-    dropped = list(reader.each(jobs))
-    left = dict(usable)
-    for (task, split), rows in zip(wanted, dropped, strict=True):
-        left[task.name, split] = _without(usable[task.name, split], rows)
-    return Cleaned(left, pl.concat([pl.DataFrame(schema=_FOUND), *dropped]))
+    jobs = [
+        partial(_look_through, reader, found, compare, *each, usable[each[0].name, each[1]].rows) for each in wanted
+    ]
+    dropped = [pl.DataFrame(schema=_FOUND)]
+    for (task, split), (hits, same) in zip(wanted, reader.each(jobs), strict=True):
+        left[task.name, split] = _without(usable[task.name, split], hits, same)
+        dropped.append(hits)
+    return Cleaned(left, pl.concat(dropped))
 
 
 def _evaluation(evaluated: Iterable[Evaluated]) -> Iterable[tuple[Origin, pl.DataFrame]]:
@@ -87,29 +94,40 @@ def _inputs(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(SOURCE_ROW, *(name for name in task.asked() if name in frame.columns))
 
 
-def _contaminated(reader: Reader, found: Index, task: Task, split: Split, rows: RowSet) -> pl.DataFrame:
-    """Return the rows of a split that are those of evaluation splits."""
-    dropped = [pl.DataFrame(schema=_FOUND)]
-    for frame in task.rows(split, rows, task.asked()):
-        if reader.stopped():
-            break
-        hits = found.find(_inputs(task, frame)).filter(pl.col("reason").is_not_null())
-        dropped.append(
-            hits.select(
-                pl.lit(task.name).alias("task"),
-                pl.lit(split.source_split).alias("source_split"),
-                SOURCE_ROW,
-                pl.col("reason").cast(pl.String),
-                "overlap",
-                pl.col("task").alias("evaluation_task"),
-                pl.col("split").alias("evaluation_split"),
-                "evaluation_row",
-            )
-        )
-    return pl.concat(dropped)
+def _look_through(
+    reader: Reader, found: Index | None, compare: bool, task: Task, split: Split, rows: RowSet
+) -> tuple[pl.DataFrame, RowSet]:
+    """Return the rows of a split that are those of evaluation splits, and those that are the same as an earlier one."""
+    hits = [pl.DataFrame(schema=_FOUND)]
+    with TemporaryDirectory(prefix="taskmix-") as folder:
+        same = Duplicates(Path(folder))
+        for frame in task.rows(split, rows, {*task.asked(), *task.compared()}):
+            if reader.stopped():
+                break
+            if found is not None:
+                hits.append(_described(found.find(_inputs(task, frame)), task, split))
+            if compare:
+                same.add(frame.select(SOURCE_ROW, *task.compared()))
+        return pl.concat(hits), RowSet(same.finish().bits)
 
 
-def _without(usable: Usable, dropped: pl.DataFrame) -> Usable:
-    rows = usable.rows - RowSet.of([dropped[SOURCE_ROW].to_numpy()])
+def _described(found: pl.DataFrame, task: Task, split: Split) -> pl.DataFrame:
+    """Return what was found of the rows of which something was."""
+    return found.filter(pl.col("reason").is_not_null()).select(
+        pl.lit(task.name).alias("task"),
+        pl.lit(split.source_split).alias("source_split"),
+        SOURCE_ROW,
+        pl.col("reason").cast(pl.String),
+        "overlap",
+        pl.col("task").alias("evaluation_task"),
+        pl.col("split").alias("evaluation_split"),
+        "evaluation_row",
+    )
+
+
+def _without(usable: Usable, dropped: pl.DataFrame, same: RowSet) -> Usable:
+    clean = usable.rows - RowSet.of([dropped[SOURCE_ROW].to_numpy()])
+    rows = clean - same
     reasons = dict(sorted(Counter(dropped["reason"]).items()))
-    return Usable(rows, replace(usable.counts, contaminated=reasons, usable=len(rows)))
+    counts = replace(usable.counts, contaminated=reasons, duplicates=len(clean) - len(rows), usable=len(rows))
+    return Usable(rows, counts)

@@ -3,16 +3,17 @@
 Rows are compared by their inputs, as `words` reads them. A training row is one text, its columns in order; of an
 evaluation row every column is looked for in that text.
 
-- *exact*: the words of both rows' inputs are the same, in order.
+- *exact*: the words of both rows' inputs are the same, in order. Rows without any word are never found.
 - *near*: the rows share a lead, and every column of the evaluation row is found in the training row: at least
-  `Limits.overlap` of its words, by their weight, lie in pairs of words that one stretch of the training row has too (see
-  `overlaps`). The overlap of two rows is the least of their columns.
+  `Limits.overlap` of its words, by their weight, lie in pairs of words that one stretch of the training row has too
+  (see `overlaps`). The overlap of two rows is the least of their columns.
 
-A lead is a run of `Limits.ngram` words that both rows have (see `leads`). Rows without a column of eight words have
-none, and are found when exact alone; so are those that many evaluation rows are alike in.
+A lead is a run of `Limits.ngram` words that both rows have (see `leads`). Rows without a column of
+eight words that weigh anything have none, and are found when exact alone; so are those that many rows are alike in.
 
-A column of which that much stands in the other columns of its own row too, such as a question put in the words of its
-passage, is found only word for word: else any row with the passage would seem to have the question.
+A column of fewer than `Limits.ngram` words is found when they follow each other in the training row. Of one that
+stands in the other columns of its own row too, such as a question in the words of its passage, a pair of words counts
+where the training row has it more often than they: else any row with the passage would seem to have the question.
 
 An index holds the evaluation rows alone. What is found follows from the two rows and the evaluation rows, never from
 batches or threads. docs/contamination.md has the reasons and the figures.
@@ -29,14 +30,13 @@ from taskmix.frames import SOURCE_ROW
 from taskmix.kinds.base import DataType
 from taskmix.mixing.leads import Leads, leading, leads
 from taskmix.mixing.lists import Lists, distinct, grouped
-from taskmix.mixing.overlaps import Texts, Training, overlaps, texts, training
+from taskmix.mixing.overlaps import Pairs, Texts, Training, overlaps, texts, training
 from taskmix.mixing.sieve import Sieve
 from taskmix.mixing.words import Words, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Flags = NDArray[np.bool_]
     Places = NDArray[np.int64]
     Shares = NDArray[np.float64]
 
@@ -100,7 +100,7 @@ class Index:
         rows: where they are from: `task`, `split`, `evaluation_row`.
         exact: the hashes of whole rows, and in `first` the first row with each.
         texts: the different texts of their columns.
-        parts: of each row its texts, and in `strict` whether each is found word for word alone.
+        parts: of each row its texts, and in `own` which of `others` has the other columns, -1 if it does not matter.
         leads: the runs of words for which rows are compared, and the texts to which they lead.
         led: of each text the rows to which it leads.
     """
@@ -111,7 +111,8 @@ class Index:
     first: "Places"
     texts: Texts
     parts: Lists
-    strict: "Flags"
+    own: "Places"
+    others: Training
     leads: Leads
     led: Lists
 
@@ -144,7 +145,8 @@ class Index:
         led, text = self.leads.of(found)
         rows, at = np.unique(led, return_inverse=True)
         train = training(found.only(rows), self.texts)
-        close = overlaps(at, text, train, self.texts) >= self.limits.overlap
+        alone = Pairs(at, text, np.full(len(at), -1))
+        close = overlaps(alone, train, self.texts, self.others) >= self.limits.overlap
         which, row = self.led.take(text[close])
         at = at[close][which]
         best = _best(at, row, self._least(at, row, train), self.limits.overlap)
@@ -154,9 +156,11 @@ class Index:
         """Return the least overlap of the columns of evaluation rows with training rows."""
         pair, place = self.parts.places(row)
         # rows may share columns, each of which is looked for once
-        key = self.parts.values[place] * 2 + self.strict[place]
-        first, second, inverse = distinct(at[pair], key, 2 * len(self.texts.words))
-        share = overlaps(first, second // 2, train, self.texts, second % 2 > 0)[inverse]
+        size = len(self.others.words) + 1
+        key = self.parts.values[place] * size + self.own[place] + 1
+        first, second, inverse = distinct(at[pair], key, size * len(self.texts.words))
+        pairs = Pairs(first, second // size, second % size - 1)
+        share = overlaps(pairs, train, self.texts, self.others)[inverse]
         counts = self.parts.counts[row]
         return np.minimum.reduceat(share, counts.cumsum() - counts) if len(row) else share
 
@@ -185,16 +189,16 @@ def index(evaluation: Iterable[tuple[Origin, pl.DataFrame]], limits: Limits) -> 
     """
     given = list(evaluation)
     rows = pl.concat([_named(origin, frame) for origin, frame in given] or [pl.DataFrame(schema=_ROWS)])
-    exact, first = np.unique(_whole(frame for _, frame in given), return_index=True)
+    exact, first = _exact(frame for _, frame in given)
     cells = _cells(given)
     different = cells.select("split", "text").unique(maintain_order=True).with_row_index("number")
     number = cells.join(different, on=["split", "text"], how="left", maintain_order="left")["number"]
     part = number.to_numpy().astype(np.int64)
-    found = texts(words(different["text"]), different["split"].to_numpy())
+    found = texts(words(different["text"]), different["split"].to_numpy(), limits.ngram)
     parts = grouped(cells["row"].to_numpy(), part, len(rows))
-    led = leading(parts, found.words, limits.ngram)
+    led = leading(parts, found.telling)
     ways = leads(found.words, led.counts > 0, limits.ngram)
-    return Index(limits, rows, Sieve.of(exact), first, found, parts, _strict(cells, part, found, limits), ways, led)
+    return Index(limits, rows, Sieve.of(exact), first, found, parts, *_own(cells, part, found, limits), ways, led)
 
 
 _ROWS = {"task": pl.String, "split": pl.String, "evaluation_row": pl.UInt64}
@@ -206,9 +210,13 @@ def _named(origin: Origin, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(pl.lit(origin.task).alias("task"), pl.lit(origin.split).alias("split"), row)
 
 
-def _whole(frames: Iterable[pl.DataFrame]) -> "NDArray[np.uint64]":
-    hashes = [words(joined(frame.drop(SOURCE_ROW))).whole() for frame in frames]
-    return np.concatenate([*hashes, np.empty(0, np.uint64)])
+def _exact(frames: Iterable[pl.DataFrame]) -> "tuple[NDArray[np.uint64], Places]":
+    """Return the different hashes of whole rows, and the first row with each; not of rows without a word."""
+    found = [words(joined(frame.drop(SOURCE_ROW))) for frame in frames]
+    hashes = np.concatenate([*(each.whole() for each in found), np.empty(0, np.uint64)])
+    rows = np.flatnonzero(np.concatenate([*(each.counts for each in found), np.empty(0, np.int64)]))
+    different, first = np.unique(hashes[rows], return_index=True)
+    return different, rows[first]
 
 
 def _cells(given: Sequence[tuple[Origin, pl.DataFrame]]) -> pl.DataFrame:
@@ -226,7 +234,11 @@ def _cells(given: Sequence[tuple[Origin, pl.DataFrame]]) -> pl.DataFrame:
     return pl.concat(cells).sort("row", maintain_order=True)
 
 
-def _strict(cells: pl.DataFrame, part: "Places", found: Texts, limits: Limits) -> "Flags":
-    """Return which columns stand in the others of their own row."""
-    own = training(words(cells["others"]), found)
-    return overlaps(np.arange(len(part)), part, own, found) >= limits.overlap
+def _own(cells: pl.DataFrame, part: "Places", found: Texts, limits: Limits) -> "tuple[Places, Training]":
+    """Return the other columns of the rows where a column stands in them, and of each column which they are, or -1."""
+    none = np.full(len(part), -1)
+    others = training(words(cells["others"]), found)
+    inside = overlaps(Pairs(np.arange(len(part)), part, none), others, found, others) >= limits.overlap
+    kept = np.flatnonzero(inside & ~found.plain[part])
+    none[kept] = np.arange(len(kept))
+    return none, training(others.words.only(kept), found)

@@ -70,9 +70,8 @@ class Judging:
     ) -> Part:
         usable = self.usable[task.name, split]
         rows = chosen(self.spec, self.limit, task, split, usable)
-        exemplars = self._exemplars(task, name, split, rows, train)
-        few = self.spec.evaluation.few_shot
-        shots = min(few.k, len(exemplars)) if few is not None and exemplars is not None else 0
+        exemplars = self._exemplars(task, name, split, rows, templates, train)
+        shots = self._shots(exemplars, templates)
         posing = Posing(
             task, split, templates, EveryTemplate(shots), self.spec.seed, exemplars=exemplars, evaluation=True
         )
@@ -84,13 +83,27 @@ class Judging:
         return Part(name, posing, fitting, counts)
 
     def _exemplars(
-        self, task: Task, name: OutSplit, split: Split, rows: RowSet, train: Split | None
+        self,
+        task: Task,
+        name: OutSplit,
+        split: Split,
+        rows: RowSet,
+        templates: tuple[Template, ...],
+        train: Split | None,
     ) -> Exemplars | None:
         few = self.spec.evaluation.few_shot
-        if few is None or name not in few.splits or not task.templates:
+        if few is None or name not in few.splits or not templates:
             return None
         if train is None or (task.name, train) not in self.clean:
             return None
         source = self.clean[task.name, train].rows
         shown = source - rows if train == split else source
-        return Exemplars(task, train, shown, key(self.spec, task, train, "sample"))
+        draws = key(self.spec, task, train, "sample")
+        return Exemplars(task, train, templates, self.spec.seed, self.spec.styles.listing, shown, draws)
+
+    def _shots(self, exemplars: Exemplars | None, templates: tuple[Template, ...]) -> tuple[int, ...]:
+        """Return how many worked examples there are before the rows of each template."""
+        few = self.spec.evaluation.few_shot
+        if exemplars is None or few is None:
+            return ()
+        return tuple(min(few.k, exemplars.most(template)) for template in templates)

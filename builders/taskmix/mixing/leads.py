@@ -1,10 +1,11 @@
 """Leads: the runs of words that a training and an evaluation row must share to be compared at all.
 
-An evaluation row is led to by one of its columns: of those with at least `_LEAST` words the one that the fewest other
-rows have, the first of several. A lead is a run of n words in it that at most `_COMMON` texts of the evaluation rows
-have, so that what many of them share (a fixed question, a form that all questions of a task follow) leads nowhere.
-A row whose columns more than `_COMMON` rows have is led to by nothing. Of a long text more than one lead is asked for,
-one for every `_ONE_IN` that it has: a copy with one word in ten changed keeps 0.9 ** n of them.
+An evaluation row is led to by one of its columns: of those with at least `_LEAST` words that weigh anything (see
+`overlaps`) the one that the fewest other rows have, the first of several. A lead is a run of n words in it that at most
+`_COMMON` texts of the evaluation rows have, so that what many of them share (a fixed question, a form that all
+questions of a task follow) leads nowhere. A row whose columns more than `_COMMON` rows have is led to by nothing.
+Of a long text more than one lead is asked for, one for every `_ONE_IN` that it has: a copy with one word in ten changed
+keeps about 0.9 ** n of them.
 """
 
 from dataclasses import dataclass
@@ -48,14 +49,14 @@ class Leads:
         return row[enough], text[enough]
 
 
-def leading(parts: Lists, found: Words, n: int) -> Lists:
-    """Return of each text the rows to which it leads, given the texts of each row."""
-    sharing = np.bincount(parts.values, minlength=len(found))
-    usable = (found.counts[parts.values] >= max(n, _LEAST)) & (sharing[parts.values] <= _COMMON)
+def leading(parts: Lists, telling: "Places") -> Lists:
+    """Return of each text the rows to which it leads, given the texts of each row and how many words of each tell."""
+    sharing = np.bincount(parts.values, minlength=len(telling))
+    usable = (telling[parts.values] >= _LEAST) & (sharing[parts.values] <= _COMMON)
     rows, candidates = parts.owners[usable], parts.values[usable]
     order = np.lexsort((sharing[candidates], rows))
     rows, first = np.unique(rows[order], return_index=True)
-    return grouped(candidates[order][first], rows, len(found))
+    return grouped(candidates[order][first], rows, len(telling))
 
 
 def leads(found: Words, chosen: "Flags", n: int) -> Leads:

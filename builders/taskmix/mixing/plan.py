@@ -12,7 +12,7 @@ import polars as pl
 
 from taskmix.catalog.loading import Catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
-from taskmix.catalog.selection import select
+from taskmix.catalog.selection import overridden, select
 from taskmix.errors import CatalogError
 from taskmix.mixing.cleaning import Evaluated, clean
 from taskmix.mixing.examples import Progress, no_progress
@@ -90,7 +90,7 @@ def make_plan(
         TaskmixError: of the kind that fits, before anything is written.
     """
     name, spec = catalog.mixture(mixture)
-    spec = _overridden(spec, seed, limit)
+    spec = overridden(spec, seed, limit)
     selection = select(catalog, name)
     roles = assign_roles(catalog, name, selection.tasks)
     held, names = Held(memory), (*roles.train, *roles.heldout)
@@ -118,16 +118,6 @@ def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None
         return None
     where = catalog.where("mixtures", mixture, "sampling", "size")
     return open_tokenizer(spec.sampling.size.tokenizer, catalog.path.parent, where)
-
-
-def _overridden(spec: MixtureSpec, seed: int | None, limit: int | None) -> MixtureSpec:
-    """Return a mixture with the seed and the cap of the command line."""
-    if seed is not None:
-        spec = spec.model_copy(update={"seed": seed})
-    if limit is not None:
-        cap = min(limit, spec.sampling.cap or limit)
-        spec = spec.model_copy(update={"sampling": spec.sampling.model_copy(update={"cap": cap})})
-    return spec
 
 
 def _wanted(spec: MixtureSpec, tasks: Mapping[str, Task], heldout: Collection[str]) -> list[tuple[Task, Split]]:

@@ -70,7 +70,7 @@ class Reader:
     def _check(self, task: Task, split: Split) -> Usable:
         kept = []
         cut = where = 0
-        names = names_read(task, task.templates, evaluation=True).union(task.asked())
+        names = names_read(task, task.templates, evaluation=True).union(task.asked(), task.compared())
         for batch, dropped in task.check(split, names):
             if self.stopped():
                 break

@@ -2,10 +2,10 @@
 
 What becomes of a text:
 
-1. Unicode's compatibility composition (NFKC), so that ligatures, full-width letters and decomposed accents are one form.
+1. Unicode's compatibility composition (NFKC): ligatures, full-width letters and decomposed accents become one form.
 2. Characters that show nothing (format characters such as zero-width spaces, joiners and soft hyphens, and the other
    default-ignorable ones) are taken out, so that they part no word.
-3. Full case folding (Unicode Standard, section 3.13), and NFKC again.
+3. Full case folding (Unicode Standard, section 3.13), and NFKC again. A dotless ı is folded to i, as its capital is.
 4. Words are what lies between other characters: letters, their marks, and digits make words; white space, punctuation
    and symbols part them. A text without a letter or digit has as words what lies between its white space.
 5. In scripts that are written without spaces between words (`SPACELESS`) every character, with its marks, is a word.
@@ -102,7 +102,8 @@ def words(texts: pl.Series) -> Words:
 def _folding() -> dict[str, str]:
     """Return what full case folding makes of characters in lower case that it changes."""
     characters = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
-    return {each: each.casefold() for each in characters if each.lower() == each != each.casefold()}
+    folded = {each: each.casefold() for each in characters if each.lower() == each != each.casefold()}
+    return folded | {"ı": "i"}
 
 
 def _table(within: Callable[[int], bool]) -> "Hashes":
@@ -139,7 +140,7 @@ def _bytes(texts: pl.Series) -> "tuple[NDArray[np.uint8], Places]":
 def _cuts(ends: "Places") -> "Places":
     """Return between which texts to cut, so that the pieces have some `_AT_ONCE` bytes."""
     wanted = np.arange(ends[0], ends[-1], _AT_ONCE)
-    return np.unique(np.concatenate([[0], np.searchsorted(ends, wanted), [len(ends) - 1]]))
+    return np.unique([0, *np.searchsorted(ends, wanted), len(ends) - 1])
 
 
 def _read_piece(content: "NDArray[np.uint8]", ends: "Places", table: "Hashes") -> Words:

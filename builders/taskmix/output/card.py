@@ -31,7 +31,7 @@ _CATEGORIES = {
     "table": "text-generation",
 }
 _MEANINGS = {
-    "train": "what to train on: one template a row",
+    "train": "what to train on",
     "validation": "unseen rows of the training tasks, each under every template",
     "heldout": "tasks that training never saw, each row under every template",
     "heldout_templates": "unseen rows of the training tasks, under phrasings that training never saw",
@@ -93,7 +93,18 @@ source that it was made from (`source_split`, `source_row`). In the evaluation s
 
 def _splits(plan: Plan, written: Written) -> str:
     rows = [(name, f"{written[name].rows:,}", len(plan.parts_of(name)), _MEANINGS[name]) for name in written]
-    return "## Splits\n\n" + _table(("split", "rows", "tasks", "what it is"), rows)
+    return "## Splits\n\n" + _table(("split", "rows", "tasks", "what it is"), rows) + _worked_examples(plan)
+
+
+def _worked_examples(plan: Plan) -> str:
+    """Return a paragraph on what stands before the rows of evaluation splits, if the mixture says so."""
+    few = plan.spec.evaluation.few_shot
+    if few is None:
+        return ""
+    text = (
+        f"Up to {few.k} worked examples stand before each row of {_names(few.splits)}, from the task's training split."
+    )
+    return f"\n\n{text}" + (" Those of held-out tasks are in no other split." if "heldout" in few.splits else "")
 
 
 def _tasks(plan: Plan) -> str:
@@ -154,7 +165,8 @@ def _holdout(plan: Plan) -> str:
         ]
         lines.append(f"Held out: {', '.join(by)}. No row of {_names(plan.heldout)} is in `train`.")
     lines += [
-        f"`{_code(name)}` shares an origin with the held-out `{_code(of)}`, and appears nowhere."
+        f"`{_code(name)}` appears nowhere: it shares an origin with the held-out `{_code(of)}`, or its cluster is "
+        "paired with that one's."
         for name, of in plan.excluded.items()
     ]
     if withheld := plan.parts_of("heldout_templates"):

@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from taskmix.caching.place import cache_folder
 from taskmix.errors import OutputError, SourceError
 from taskmix.output.folder import LOCK
 from taskmix.output.lock import read_lock, verify
@@ -21,7 +22,6 @@ from taskmix.sharing.planning import configs
 from taskmix.sharing.pushed import Reporter
 from taskmix.sharing.remote import Hub, RemoteFile
 from taskmix.sharing.store import open_store, understood
-from taskmix.sources.hub import cache_folder
 from taskmix.text import quoted
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*(/[A-Za-z0-9_][\w.-]*)*")
@@ -58,6 +58,12 @@ def fetch(address: str, *, report: Reporter | None = None, patience: Patience | 
     if isinstance(place, StorePlace):
         return _from_store(place, report)
     return _from_hub(place, report, patience or default_patience())
+
+
+def folder_of(address: str, *, report: Reporter | None = None) -> Path:
+    """Return the folder of a mixture: a local one as it is, any other as `fetch` brings it. Raises as `fetch` does."""
+    place = place_of(address)
+    return place.path if isinstance(place, FolderPlace) else fetch(address, report=report).folder
 
 
 def _from_hub(place: HubPlace, report: Reporter, patience: Patience) -> Fetched:

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from taskmix.errors import OutputError, PushError, UsageError
-from taskmix.output.folder import LOCK, check_target, replacing
+from taskmix.output.folder import LOCK, check_target, replacing, sync
 from taskmix.output.lock import verify
-from taskmix.output.shards import sync
 from taskmix.sharing.places import FolderPlace
 from taskmix.sharing.pushed import Options, Pushed, Reporter
 

@@ -168,6 +168,10 @@ class Task:
         asked = [name for name in self.kind.inputs if name in self.view.columns] or sorted(self.view.columns)
         return asked or [name for name, dtype in self.schema().items() if columns.is_plain(dtype)]
 
+    def compared(self) -> list[str]:
+        """Return the columns in which two rows must agree to be the same: all that the kind knows of."""
+        return sorted(self.view.columns) or self.asked()
+
     def _canonical(self, batch: pl.DataFrame, split: Split, names: Collection[str]) -> pl.DataFrame:
         """Return the checked variables; a row that cannot be used is named with its source and split."""
         try:
