@@ -29,7 +29,9 @@ def create(request: Request) -> Answer:
     repository, url = Repository(request.folder, id), f"{request.hub_url}/datasets/{id}"
     if repository.path.is_file():
         raise RefusedError(409, "", "You already created this dataset repo", {"url": url})
-    repository.create(private=asked.get("visibility") == "private", readers=(str(user),))
+    # clients of version 1 say `private`
+    private = asked.get("visibility") == "private" or asked.get("private") is True
+    repository.create(private=private, readers=(str(user),))
     repository.commit({".gitattributes": "*.parquet filter=lfs diff=lfs merge=lfs -text\n"}, message="initial commit")
     return answered({"url": url, "name": id, "id": "0123456789abcdef"})
 

@@ -121,7 +121,7 @@ class Hub:
 
     def files(self, commit: str) -> Mapping[str, RemoteFile]:
         """Return the files of a commit by path."""
-        from huggingface_hub import RepoFile
+        from huggingface_hub.hf_api import RepoFile
 
         listed = retried(
             str(self.place),
@@ -137,7 +137,7 @@ class Hub:
 
     def one_file(self, commit: str, path: str) -> RemoteFile | None:
         """Return a file of a commit; None if it has none of the name."""
-        from huggingface_hub import RepoFile
+        from huggingface_hub.hf_api import RepoFile
 
         found = retried(
             str(self.place),
