@@ -1,30 +1,28 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
-import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import polars as pl
-import pyarrow as pa
-
-from taskmix import hashing
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.compiler.templates import RowWise
+from taskmix.engines.local import Local
+from taskmix.engines.recipes import Engine, Tally
 from taskmix.errors import UsageError
-from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
-from taskmix.mixing.parts import SPLITS, Part
-from taskmix.mixing.plan import Plan, make_plan
+from taskmix.mixing.examples import Progress, no_progress
+from taskmix.mixing.parts import Part
+from taskmix.mixing.plan import make_plan
 from taskmix.output import card, lock
-from taskmix.output.content import BLOCK_ROWS
-from taskmix.output.folder import LOCK, check_target, replacing
-from taskmix.output.formats import narrow, origin, origins, widen
-from taskmix.output.shards import WrittenSplit, sync, write_shards
-from taskmix.output.shuffle import MEMORY, Shuffle
+from taskmix.output.folder import LOCK
+from taskmix.output.places import is_url
+from taskmix.output.publishing import CARD, Target, check, drafted
+from taskmix.output.shards import sync
+from taskmix.output.shuffle import MEMORY
 from taskmix.templates.rowwise import Workers
-from taskmix.threads import in_order
+
+EngineName = Literal["local", "ray"]
 
 _HELD = 4
 """The part of the memory, one of so many, in which rows of the sources are kept until they are rendered."""
@@ -54,7 +52,7 @@ class PartSummary:
 class Built:
     """A finished build: where it lies, its lock, and what each task gave."""
 
-    out: Path
+    out: Target
     lock: lock.Json
     parts: tuple[PartSummary, ...]
 
@@ -81,26 +79,32 @@ def build(
     mixture: str | None = None,
     *,
     catalog: Catalog | None = None,
-    out: Path | None = None,
+    out: Target | None = None,
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
     workers: int | None = None,
     memory: int = MEMORY,
     reporters: Reporters | None = None,
+    engine: EngineName = "local",
+    ray_address: str | None = None,
 ) -> Built:
     """Build a mixture into a folder, all or nothing.
 
     Args:
         mixture: its name; by default the catalog's default mixture.
         catalog: where it and its tasks are described; by default the one that `load_catalog` finds.
-        out: the folder; by default `mixtures/NAME` in the working folder.
+        out: the folder, or with Ray a URL that fsspec opens; by default `mixtures/NAME` in the working folder.
         mirror: a folder with copies of hub datasets, `DIR/org/name/[config/]SPLIT*.parquet`.
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
-        workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it.
-        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result.
+        workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it. With
+            Ray also how many tasks run at a time.
+        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result. With Ray each
+            task may hold as many.
         reporters: what to call while it works.
+        engine: what renders and writes: this machine, or a Ray cluster, with the same bytes.
+        ray_address: the cluster's; by default $RAY_ADDRESS, and without it one that is started on this machine.
 
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
@@ -111,20 +115,24 @@ def build(
     catalog = catalog or load_catalog()
     if out is None:
         out = Path("mixtures") / catalog.mixture(mixture)[0]
-    check_target(out)
-    with Workers(workers) as pool:
-        return _build(catalog, mixture, out, mirror, seed, limit, memory, pool, report)
+    elif not is_url(out):
+        out = Path(out)
+    check(out)
+    held = memory // _HELD if engine == "local" else 0
+    with Workers(workers) as pool, _engine(engine, out, pool, workers, memory, ray_address) as chosen:
+        return _build(catalog, mixture, out, mirror, seed, limit, held, pool, chosen, report)
 
 
 def _build(
     catalog: Catalog,
     mixture: str | None,
-    out: Path,
+    out: Target,
     mirror: Path | None,
     seed: int | None,
     limit: int | None,
-    memory: int,
+    held: int,
     workers: Workers,
+    engine: Engine,
     report: Reporters,
 ) -> Built:
     plan = make_plan(
@@ -134,87 +142,41 @@ def _build(
         mirror=mirror,
         seed=seed,
         limit=limit,
-        memory=memory // _HELD,
+        memory=held,
         progress=report.read,
     )
     report.start(sum(len(part) for part in plan.parts))
-    with replacing(out) as folder:
-        summaries: list[PartSummary] = []
-        written: dict[str, WrittenSplit] = {}
-        for split in SPLITS:
-            if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, workers, memory, report)
-                summaries += found
-        _write(folder / "README.md", card.make_card(plan, written))
-        made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md")
-        _write(folder / LOCK, lock.dump(made))
-        sync(folder / "data")
+    with drafted(out) as draft:
+        mixed = engine.carry_out(plan, draft.place, report.rendered, report.written)
+        totals = {split: shards.rows for split, shards in mixed.written.items()}
+        pairs = zip(plan.parts, mixed.tallies, strict=True)
+        summaries = [_summary(part, totals[part.split], tally) for part, tally in pairs]
+        _write(draft.folder / CARD, card.make_card(plan, mixed.written))
+        made = lock.make_lock(plan, mixed.written, _engines(summaries), draft.folder / CARD)
+        _write(draft.folder / LOCK, lock.dump(made))
+        if (draft.folder / "data").is_dir():
+            sync(draft.folder / "data")
     return Built(out, made, tuple(summaries))
 
 
-@dataclass
-class Tally:
-    """What is counted while a part is rendered: characters of prompts and completions, and what Jinja rendered."""
+@contextmanager
+def _engine(
+    name: EngineName, out: Target, pool: Workers, width: int | None, memory: int, address: str | None
+) -> Iterator[Engine]:
+    """Yield an engine; a Ray cluster has an `address`, and runs so many tasks (`width`) at a time."""
+    if name == "ray":
+        # Ray alone takes a second to import
+        from taskmix.engines.cluster import Cluster
+        from taskmix.engines.session import session
 
-    chars: Counter[str] = field(default_factory=Counter)
-    handed_back: Counter[str] = field(default_factory=Counter)
-    row_wise: dict[str, RowWise] = field(default_factory=dict)
-
-    def add(self, other: "Tally") -> None:
-        """Add what was counted of more rows."""
-        self.chars.update(other.chars)
-        self.handed_back.update(other.handed_back)
-        self.row_wise |= other.row_wise
-
-
-def _write_split(
-    plan: Plan, split: str, folder: Path, workers: Workers, memory: int, report: Reporters
-) -> tuple[list[PartSummary], WrittenSplit]:
-    """Render, shuffle and write one split."""
-    parts, total = plan.parts_of(split), plan.rows(split)
-    spill = folder / ".shuffle"
-    spill.mkdir()
-    shuffle, table = Shuffle(spill, total, memory), pl.concat(map(origins, parts))
-    summaries, first = [], 0
-    for part in parts:
-        tally = Tally()
-        finish = partial(_finish, plan, part, table["high"], first)
-        first += len(origins(part))
-        rendering = (partial(finish, job) for job in jobs(part.posing, part.turns))
-        for rows, found in in_order(rendering, max(workers.count, 2), workers.close):
-            shuffle.add(rows)
-            tally.add(found)
-            report.rendered(part.task.name, len(rows))
-        summaries.append(_summary(part, total, tally))
-    for part in parts:
-        part.task.source.check_unchanged()
-    shuffled = shuffle.finish()
-
-    def blocks(first: int, end: int) -> Iterator[pa.Table]:
-        return (widen(rows, table) for rows in shuffled.blocks(first, end, BLOCK_ROWS))
-
-    written = write_shards(blocks, total, split, folder, workers.count, partial(report.written, split))
-    shutil.rmtree(spill)
-    return summaries, written
-
-
-def _finish(plan: Plan, part: Part, keys: pl.Series, first: int, job: Job) -> tuple[pl.DataFrame, Tally]:
-    """Run a job; return its rows as the shuffle takes them, and what is counted of them.
-
-    `keys` are those of all origins of the split, `first` is the number of the part's first one.
-    """
-    found = job()
-    numbers = found.rows.select((first + origin(part)).cast(pl.UInt32)).to_series()
-    shuffle_key = hashing.key(plan.seed, "shuffle", part.split)
-    form, system = plan.spec.format, plan.spec.styles.system
-    rows = narrow(found.rows, form, system, numbers, keys, shuffle_key, evaluation=part.is_evaluation)
-    name = part.templates[found.template].name if part.templates else ""
-    tally = Tally(Counter(lengths(found.rows).sum().row(0, named=True)))
-    if found.handed_back:
-        tally.handed_back[name] = found.handed_back
-    if found.row_wise:
-        tally.row_wise[name] = found.row_wise
-    return rows, tally
+        with session(address, width) as joined:
+            yield Cluster(joined, memory)
+        return
+    if address is not None:
+        raise UsageError("a Ray cluster's address is for the engine ray", hint="add --engine ray")
+    if not isinstance(out, Path):
+        raise UsageError("the local engine writes folders, not URLs", where=out, hint="add --engine ray")
+    yield Local(pool, memory)
 
 
 def _summary(part: Part, total: int, tally: Tally) -> PartSummary:

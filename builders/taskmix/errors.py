@@ -11,6 +11,7 @@ TaskmixError            an understood failure: one message, no traceback, exit 1
 
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 
 class TaskmixError(Exception):
@@ -21,6 +22,9 @@ class TaskmixError(Exception):
     def __init__(self, message: str, *, where: str = "", hint: str = "", more: "Sequence[TaskmixError]" = ()) -> None:
         self.message, self.where, self.hint, self.more = message, where, hint, tuple(more)
         super().__init__(message, where, hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(type(self), where=self.where, hint=self.hint, more=self.more), (self.message,)
 
     def __str__(self) -> str:
         first = f"{self.where}: {self.message}" if self.where else self.message

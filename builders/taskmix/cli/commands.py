@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -9,6 +10,7 @@ from taskmix.cli.importing import import_
 from taskmix.cli.params import (
     AnyName,
     MixtureName,
+    Target,
     TaskName,
     catalog_option,
     commas,
@@ -55,7 +57,7 @@ def main() -> None:
 @click.argument("mixture", type=MixtureName(), required=False)
 @catalog_option
 @mirror_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: mixtures/MIXTURE]")
+@click.option("--out", type=Target(), help="Folder to write, or a URL with --engine ray.  [default: mixtures/MIXTURE]")
 @seed_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
 @click.option(
@@ -68,17 +70,27 @@ def main() -> None:
     show_default=True,
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="Where to render and write: here, or on a Ray cluster.",
+)
+@click.option("--ray-address", help="Head of the cluster.  [default: $RAY_ADDRESS, or one that is started here]")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
 @json_option
 def build(
     mixture: str | None,
     catalog: Path | None,
     mirror: Path | None,
-    out: Path | None,
+    out: Path | str | None,
     seed: int | None,
     limit: int | None,
     workers: int | None,
     memory: int,
+    engine: Literal["local", "ray"],
+    ray_address: str | None,
     plan_only: bool,
     as_json: bool,
 ) -> None:
@@ -107,6 +119,8 @@ def build(
             limit=limit,
             workers=workers,
             memory=memory << 20,
+            engine=engine,
+            ray_address=ray_address,
             reporters=reporters,
         )
     click.echo(json.dumps(built.lock, ensure_ascii=False) if as_json else display.built(built), nl=as_json)

@@ -283,6 +283,11 @@ class Exemplars:
         """Return how many can be shown before any row, which is none of them itself."""
         return max(0, min(len(self.rows), _EXEMPLARS) - 1)
 
+    @property
+    def few(self) -> RowSet:
+        """Return the rows that are shown."""
+        return lowest([self.rows], [self.key], _EXEMPLARS)[0]
+
     def texts(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
         """Return prompt and completion of each, under a template and with options or without, and their rows."""
         with self._lock:
@@ -293,8 +298,7 @@ class Exemplars:
     def _shown(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
         if self._frame is None:
             names = names_read(self.task, posing.templates, evaluation=True)
-            (few,) = lowest([self.rows], [self.key], _EXEMPLARS)
-            self._frame = pl.concat(self.task.rows(self.split, few, names))
+            self._frame = pl.concat(self.task.rows(self.split, self.few, names))
         own = Posing(self.task, self.split, posing.templates, EveryTemplate(), posing.seed, posing.options)
         rendered = _rendered(own, template, self._frame, alternatives=options).rows
         numbers = self._frame[SOURCE_ROW].to_numpy()

@@ -66,7 +66,7 @@ def replacing(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def understood(path: Path) -> Iterator[None]:
+def understood(path: Path | str) -> Iterator[None]:
     """Turn the system's errors while writing into one that names the folder."""
     try:
         yield
