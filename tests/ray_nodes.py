@@ -13,15 +13,13 @@ import hashlib
 import os
 import secrets
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import InitVar, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,8 @@ os.environ |= {
     # nothing is left in the home folder
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    # all addresses are loopback's, as where Ray knows no other nodes
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # a node that ended is given up soon
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
@@ -42,8 +42,6 @@ import polars as pl
 import taskmix
 from taskmix.building import Built
 
-FIRST, SECOND = "127.0.0.2", "127.0.0.3"
-"""Ray takes 127.0.0.1 for the machine's address in its network; of the others it knows nothing."""
 CATALOG = """\
 version: 1
 tasks:
@@ -90,58 +88,27 @@ def digests(folder: Path) -> dict[str, str]:
     return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-@dataclass
-class Node:
-    """A node of a cluster, in processes of its own, at an address of this machine alone."""
-
-    command: InitVar[Sequence[str]]
-    log: InitVar[Path]
-    process: "subprocess.Popen[bytes]" = field(init=False)
-
-    def __post_init__(self, command: Sequence[str], log: Path) -> None:
-        with log.open("wb") as said:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus=1", *command],
-                stdout=said,
-                stderr=said,
-            )
-
-    def kill(self) -> int:
-        """End all its processes with SIGKILL; return how many there were."""
-        killed = 0
-        for pid in _descendants(self.process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-        self.process.wait()
-        return killed
-
-
 @contextmanager
-def two_nodes(folder: Path) -> Iterator[tuple[str, Node]]:
-    """Yield the address of a cluster of two nodes, and its second one."""
-    with socket.socket() as found:
-        found.bind((FIRST, 0))
-        address = f"{FIRST}:{found.getsockname()[1]}"
-    # short: the names of sockets are below it
-    with tempfile.TemporaryDirectory(prefix="r") as own:
-        head = ["--head", f"--node-ip-address={FIRST}", f"--port={address.rpartition(':')[2]}", f"--temp-dir={own}"]
-        nodes = [Node([*head, "--include-dashboard=false"], folder / "first.log")]
-        try:
-            _wait_for(lambda: "Ray runtime started" in (folder / "first.log").read_text())
-            nodes.append(Node([f"--address={address}", f"--node-ip-address={SECOND}"], folder / "second.log"))
-            _wait_for(lambda: "Ray runtime started" in (folder / "second.log").read_text())
-            yield address, nodes[1]
-        finally:
-            for node in reversed(nodes):
-                node.kill()
+def two_nodes() -> Iterator[tuple[str, Callable[[], int]]]:
+    """Yield the address of a cluster of two nodes, and what ends its second one and says how many processes it had."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        (raylet,) = cluster.add_node(num_cpus=1).all_processes["raylet"]
+        cluster.wait_for_nodes()
+        yield cluster.address, partial(_kill, raylet.process.pid)
+    finally:
+        cluster.shutdown()
 
 
-def _wait_for(true: Callable[[], bool]) -> None:
-    begin = time.monotonic()
-    while not true():
-        assert time.monotonic() < begin + 60, "a node did not start"
-        time.sleep(0.1)
+def _kill(first: int) -> int:
+    """End a process and all that it started with SIGKILL; return how many there were."""
+    found = _descendants(first)
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(found)
 
 
 def _descendants(pid: int) -> list[int]:
@@ -167,15 +134,15 @@ def on_two_nodes(catalog: Path, out: Path, due: Callable[[Path], bool] | None) -
     building = threading.Event()
     building.set()
 
-    def watch(node: Node) -> None:
+    def watch(kill: Callable[[], int]) -> None:
         nonlocal killed
         while building.is_set() and not killed:
             if due is not None and due(out):
-                killed = node.kill()
+                killed = kill()
             time.sleep(0.002)
 
-    with two_nodes(out.parent) as (address, second):
-        watcher = threading.Thread(target=watch, args=(second,))
+    with two_nodes() as (address, kill):
+        watcher = threading.Thread(target=watch, args=(kill,))
         watcher.start()
         try:
             build(catalog, out, engine="ray", ray_address=address, memory=8 << 20)

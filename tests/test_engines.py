@@ -119,9 +119,9 @@ def behind(url: str) -> dict[str, str]:
 @pytest.mark.parametrize("workers", [1, 9])
 @pytest.mark.parametrize("memory", [1, 1 << 30])
 def test_pieces_give_the_bytes_of_the_local_engine(tmp_path: Path, workers: int, memory: int) -> None:
-    taskmix.build("starter", catalog=starter(), out=tmp_path / "local")
+    taskmix.build("starter", catalog=starter(), limit=40, out=tmp_path / "local")
     found = taskmix.build(
-        "starter", catalog=starter(), out=tmp_path / "ray", engine="ray", workers=workers, memory=memory
+        "starter", catalog=starter(), limit=40, out=tmp_path / "ray", engine="ray", workers=workers, memory=memory
     )
     assert digests(tmp_path / "ray") == digests(tmp_path / "local")
     assert len(digests(tmp_path / "ray")) > 10
@@ -140,12 +140,12 @@ def test_what_jinja_renders_and_worked_examples_are_the_same_in_pieces(tmp_path:
 @pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("scheme", ["memory://", "file://"])
 def test_a_url_gets_the_same_files(tmp_path: Path, scheme: str) -> None:
-    taskmix.build("starter", catalog=starter(), out=tmp_path / "local")
+    taskmix.build("starter", catalog=starter(), limit=40, out=tmp_path / "local")
     url = f"{scheme}{tmp_path}/far"
-    taskmix.build("starter", catalog=starter(), out=url, seed=5, engine="ray")
+    taskmix.build("starter", catalog=starter(), limit=40, out=url, seed=5, engine="ray")
     other = behind(url)
     Bucket(url).move(min(name for name in other if name.startswith("data/")), "data/train-of-an-older-mixture.parquet")
-    taskmix.build("starter", catalog=starter(), out=url, engine="ray")
+    taskmix.build("starter", catalog=starter(), limit=40, out=url, engine="ray")
     assert behind(url) == digests(tmp_path / "local") != other
 
 

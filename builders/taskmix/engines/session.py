@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ _AHEAD = 2
 """Tasks under way for each CPU: one runs, the next is there when it ends."""
 _ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
 """A task is given one CPU."""
+_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""Set to 0, a Ray that is started here listens on the loopback address alone, on Linux too."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,11 @@ def session(address: str | None = None, width: int | None = None) -> Iterator[Se
     Raises:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
-    ray = _imported()
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    ray = _imported(address)
     joined = ray.is_initialized()
     if not joined:
-        _connect(ray, address or os.environ.get("RAY_ADDRESS") or "local", width)
+        _connect(ray, address, width)
     try:
         yield Session(ray, width or max(1, int(ray.cluster_resources().get("CPU", 1))))
     finally:
@@ -92,9 +96,11 @@ def session(address: str | None = None, width: int | None = None) -> Iterator[Se
             ray.shutdown()
 
 
-def _imported() -> Any:
-    # read when Ray is imported; whoever wants to send statistics to its makers can say so
+def _imported(address: str) -> Any:
+    # these are read when Ray is imported. Whoever wants to send statistics to its makers can say so
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local" and "ray" not in sys.modules:
+        os.environ.setdefault(_LOOPBACK, "0")
     try:
         import ray
         import ray.exceptions
@@ -106,8 +112,7 @@ def _imported() -> Any:
 def _connect(ray: Any, address: str, width: int | None) -> None:
     own: dict[str, Any] = {}
     if address == "local":
-        # reached from this machine alone
-        own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "num_cpus": width}
+        own = {"include_dashboard": False, "num_cpus": width}
     try:
         ray.init(
             address=address,
