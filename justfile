@@ -34,6 +34,10 @@ golden:
 long:
     TASKMIX_LONG=1 pytest tests/test_compiler.py -s
 
+# Let every request of a push go wrong in every way; writes the table in docs/push.md.
+pushes *arguments:
+    python -m tests.push_sweep --docs {{ arguments }}
+
 # Break the compiler on purpose, one place at a time: its tests must notice.
 mutations:
     python tests/mutations.py

@@ -10,6 +10,7 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -88,15 +89,17 @@ def measure_build(build: "Callable[[Reporters], Built]", began: float) -> Build:
         phases[phase] += at - before
         read += rows if phase == "plan" else 0
 
-    built = build(
-        Reporters(
-            read=lambda _, rows: note("plan", rows),
-            start=lambda _: note("plan"),
-            rendered=lambda *_: note("render"),
-            written=lambda *_: note("write"),
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["TASKMIX_CACHE"] = cache
+        built = build(
+            Reporters(
+                read=lambda _, rows: note("plan", rows),
+                start=lambda _: note("plan"),
+                rendered=lambda *_: note("render"),
+                written=lambda *_: note("write"),
+            )
         )
-    )
-    note("finish")
+        note("finish")
     size = sum(file.stat().st_size for file in built.out.rglob("*") if file.is_file())
     return Build(read, built.rows, started - began, phases, process_time() - cpu, peak_bytes(), size)
 

@@ -53,6 +53,17 @@ TEMPLATES = """\
     Which of these is it: {{ choices | join(", ") }}?
   output: "{{ choices[label] }}"
 """
+MIXTURES = """\
+mixtures:
+  scale: {{tasks: [{tasks}], duplicates: keep}}
+  styled:
+    tasks: [{tasks}]
+    duplicates: keep
+    styles: {{few_shot: {{share: 0.5, k: [1, 3]}}, options: 0.5, system: Answer as briefly as you can.}}
+  decontaminated: {{tasks: [{tasks}, others], holdout: {{tasks: [others]}}, evaluation: {{rows: 20000}}}}
+"""
+OTHERS = "fancyzhx/dbpedia_14/test.parquet"
+"""What `decontaminated` holds out, 20,000 rows of it: training texts are compared with these."""
 SPILLING = 64 << 20
 SOURCE_ROW_GROUP = 100_000
 
@@ -84,19 +95,23 @@ def make_project(project: Path, data: Path, rows: int) -> None:
         repeated = texts[numbers % len(texts)].with_columns(text=pl.format("{} ({})", "text", numbers))
         (project / "data" / name).mkdir(parents=True)
         repeated.write_parquet(project / "data" / name / "train.parquet", row_group_size=SOURCE_ROW_GROUP)
-    mixture = f"mixtures:\n  scale: {{tasks: [{', '.join(TASKS)}]}}\n"
-    (project / "catalog.yaml").write_text(f"version: 1\ntasks:\n{listed}{mixture}", "utf-8")
+    (project / "data" / "others").mkdir()
+    others = pl.scan_parquet(data / OTHERS).head(20_000).select(pl.col("content").alias("text"), "label").collect()
+    others.write_parquet(project / "data" / "others" / "train.parquet")
+    listed += TASK.format(name="others", labels=", ".join(f"class {number}" for number in range(14)))
+    text = f"version: 1\ntasks:\n{listed}{MIXTURES.format(tasks=', '.join(TASKS))}"
+    (project / "catalog.yaml").write_text(text, "utf-8")
 
 
-def build_once(project: Path, out: Path, memory: int | None) -> Build:
-    """Build the mixture, shuffling in so much memory, by default as much as a build may use anyway."""
+def build_once(project: Path, out: Path, memory: int | None, mixture: str = "scale") -> Build:
+    """Build a mixture, shuffling in so much memory, by default as much as a build may use anyway."""
     began = perf_counter()
     from taskmix import build, load_catalog
     from taskmix.output.shuffle import MEMORY
 
     catalog, held = load_catalog(project / "catalog.yaml"), memory or MEMORY
     return measure_build(
-        lambda reporters: build("scale", catalog=catalog, out=out, reporters=reporters, memory=held), began
+        lambda reporters: build(mixture, catalog=catalog, out=out, reporters=reporters, memory=held), began
     )
 
 
@@ -107,13 +122,13 @@ def peer_once(project: Path, out: Path) -> "Peer":
     return by_datasets.make(project, TASKS, out)
 
 
-def measure(project: Path, with_peer: bool) -> Round:
-    """Measure everything once, each in its own process and the copies among the builds."""
+def measure(project: Path, mixture: str, with_peer: bool) -> Round:
+    """Measure everything of a mixture once, each in its own process and the copies among the builds."""
     with tempfile.TemporaryDirectory(dir=project) as name:
         folder = Path(name)
-        held = apart(build_once, project, folder / "held", None)
+        held = apart(build_once, project, folder / "held", None, mixture)
         first = apart(copy_once, folder / "held", folder)
-        spilled = apart(build_once, project, folder / "spilled", SPILLING)
+        spilled = apart(build_once, project, folder / "spilled", SPILLING, mixture)
         second = apart(copy_once, folder / "spilled", folder)
         same = all(
             file.read_bytes() == (folder / "spilled" / file.relative_to(folder / "held")).read_bytes()
@@ -163,7 +178,16 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=ROOT.parent / "shared", help="the folder that holds data/")
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the sources [default: 2000000]")
     parser.add_argument("--repeat", type=int, default=3, help="how often to measure everything [default: 3]")
-    parser.add_argument("--without-datasets", action="store_true", help="leave out the slowest measurement")
+    parser.add_argument(
+        "--mixture",
+        nargs="+",
+        choices=["scale", "styled", "decontaminated"],
+        default=["scale", "styled", "decontaminated"],
+        help="what to build: plain, with every style, or compared with what is held out  [default: each]",
+    )
+    parser.add_argument(
+        "--without-datasets", action="store_true", help="leave out the slowest measurement, of the first mixture"
+    )
     parser.add_argument("--json", type=Path, help="write every single figure to this file")
     args = parser.parse_args()
     data: Path = args.shared / "data"
@@ -176,10 +200,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         project = Path(name) / "project"
         apart(make_project, project, data, args.rows)
-        rounds = [measure(project, not args.without_datasets) for _ in range(args.repeat)]
-    print(summary(rounds))
+        rounds = {
+            mixture: [measure(project, mixture, not args.without_datasets and not number) for _ in range(args.repeat)]
+            for number, mixture in enumerate(args.mixture)
+        }
+    for mixture, found in rounds.items():
+        print(f"{mixture}\n\n{summary(found)}\n")
     if args.json:
-        figures = {"machine": before, "rounds": [*map(asdict, rounds)]}
+        figures = {"machine": before, **{mixture: [*map(asdict, found)] for mixture, found in rounds.items()}}
         args.json.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
 
 

@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 import taskmix
 from taskmix.catalog import builtin
-from taskmix.catalog.models import LATER, json_schema
+from taskmix.catalog.models import LATER, MixtureSpec, json_schema
 from taskmix.cli import main
 from taskmix.kinds import KINDS, Kind
 from taskmix.linting.rules import RULES
@@ -40,7 +40,7 @@ MEANINGS: Mapping[str, str] = {
     "task": "the task's name in the catalog",
     "cluster": "the task's cluster",
     "template": "the template's name in its file",
-    "style": "`zero-shot`, `chain-of-thought` or `inverted`",
+    "style": "how the example is posed: `zero-shot`, or sorted words joined by `+`, such as `few-shot+options`",
     "source_split": "the split of the source, by the source's own name",
     "source_row": "the row in that split, from 0, before any cut or filter",
     "choices": "the completion for each label, in label order; null in train, and where no single label decides",
@@ -57,7 +57,7 @@ SEEN: Mapping[str, str] = {
 }
 """Canonical columns that a template sees in another form than the catalog maps them in."""
 
-_PART = re.compile(r"(<!-- generated: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- generated: ([\w: -]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SECTION = re.compile(r"^(?=#{2,} )", re.MULTILINE)
 _TEMPLATE_FILE = re.compile(r"# (templates/[\w.-]+\.yaml)\n")
@@ -240,6 +240,50 @@ def _built(form: str, mixture: str, split: str) -> pl.DataFrame:
         return pl.read_parquet(sorted((built.out / "data").glob(f"{split}-*.parquet")))
 
 
+POSED = {
+    "chain_of_thought": 0.4,
+    "inverted": 0.2,
+    "few_shot": {"share": 0.4, "k": [2, 2]},
+    "options": {"share": 0.6, "lettered": 0.5, "shuffled": 0.5},
+}
+"""Styles in which the page on mixtures shows examples: all of them, often enough."""
+
+SHOWN = ("which-desk", "file-under", "step-by-step", "write-a-headline")
+"""The templates that it shows them with: short ones, of two starter tasks."""
+
+
+@functools.cache
+def _posed() -> pl.DataFrame:
+    """Return examples of two starter tasks in all styles, the shortest first."""
+    catalog = taskmix.load_catalog(builtin.catalog_path())
+    spec = MixtureSpec.model_validate(
+        {"tasks": ["headline-topics", "worked-arithmetic"], "styles": POSED, "sampling": {"templates": "all"}}
+    )
+    changed = dataclasses.replace(catalog, mixtures={"posed": spec})
+    with tempfile.TemporaryDirectory() as folder:
+        built = taskmix.build("posed", catalog=changed, out=Path(folder) / "mixture", limit=60)
+        rows = pl.read_parquet(built.out / "data" / "train-*.parquet")
+    shown = rows.filter(pl.col("template").cast(pl.String).is_in(SHOWN))
+    return shown.sort(pl.col("prompt").str.len_chars(), "id")
+
+
+def _example_of(style: str, mark: str, _: str) -> str:
+    """Return the shortest example of a style with a mark in its prompt: the prompt, an arrow, the completion."""
+    found = _posed().filter((pl.col("style") == style) & pl.col("prompt").str.contains(mark, literal=True))
+    row = found.row(0, named=True)
+    return f"```text\n{row['prompt'].rstrip()}\n\n→ {row['completion']}\n```"
+
+
+EXAMPLES: Mapping[str, tuple[str, str]] = {
+    "zero-shot": ("zero-shot", ""),
+    "few-shot": ("few-shot", ""),
+    "options with dashes": ("options", "\n- "),
+    "options with letters": ("options", "\n(A) "),
+    "few-shot and options": ("few-shot+options", ""),
+    "chain-of-thought": ("chain-of-thought", ""),
+    "inverted": ("inverted", ""),
+}
+
 PARTS: Mapping[str, Callable[[str], str]] = {
     "what a template sees": _what_a_template_sees,
     "columns of the kinds": _kind_columns,
@@ -252,6 +296,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "rules of the linter": _rules,
     "common columns": _common_columns,
     "conversation": _conversation,
+    **{f"example: {name}": functools.partial(_example_of, *which) for name, which in EXAMPLES.items()},
     **{f"row of {form}": functools.partial(_format_row, form) for form in FORMATS},
 }
 

@@ -1,7 +1,7 @@
 """What tests share: where the real datasets lie, and a project folder to write a catalog into."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("TASKMIX_TEST_SHARED", ROOT.parent / "shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that all tests of a run share, apart from that of whoever runs them."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASKMIX_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

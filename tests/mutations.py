@@ -136,8 +136,8 @@ MUTATIONS = [
         ("found.expr.list.reverse(), found.type", "found.expr, found.type"),
         ("descending=bool(down)", "descending=not down"),
         (
-            "return no_digit | stripped_text.str.contains(_NOT_IN_NUMBERS)",
-            'return no_digit | ~stripped_text.str.contains("^[0-9.]+$")',
+            "return no_digit | text.str.strip_chars(rules.WHITESPACE).str.contains(_NOT_IN_NUMBERS)",
+            'return no_digit | ~text.str.strip_chars(rules.WHITESPACE).str.contains("^[0-9.]+$")',
         ),
         (
             r'no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")',
@@ -246,6 +246,7 @@ MUTATIONS = [
         ("np.repeat(offsets[:-1], counts)", "np.repeat(offsets[1:], counts)"),
         ("pl.Series(self.length, np.repeat(counts, counts))", "pl.Series(self.length, np.repeat(counts + 1, counts))"),
         ("name for other, name in alike if other.meta.eq(expr)", "name for other, name in alike if other is not expr"),
+        ("else change(value.shown)", "else value.shown"),
         ("(each.start, each.place) == (flat.start, place)", "each.start == flat.start"),
         ("frame[self.bare].clone().scatter(places, texts)", "frame[self.bare].clone()"),
     ),

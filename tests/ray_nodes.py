@@ -93,7 +93,7 @@ def two_nodes() -> Iterator[tuple[str, Callable[[], int]]]:
     """Yield the address of a cluster of two nodes, and what ends its second one and says how many processes it had."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         (raylet,) = cluster.add_node(num_cpus=1).all_processes["raylet"]
         cluster.wait_for_nodes()

@@ -484,7 +484,7 @@ def test_a_linked_catalog_keeps_its_link_and_its_mode() -> None:
 def test_a_hub_dataset_is_added_with_what_its_card_says(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    from tests.hub_server import running
+    from tests.hub.running import running
 
     with running(tmp_path_factory.mktemp("hub")) as hub:
         card = "---\nlicense: apache-2.0\nlanguage: en\n---\n"

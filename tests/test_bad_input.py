@@ -1,6 +1,7 @@
 """Bad input gets one clear message with its place, exit 1 or 2, no traceback; an earlier mixture stays as it was."""
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from taskmix.building import Reporters, build
 from taskmix.cli import main
-from taskmix.errors import SourceError
+from taskmix.errors import CatalogError, SourceError
 
 CATALOG = """\
 version: 1
@@ -127,15 +128,86 @@ CATALOG_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]]
         changed("labels:", "splits: {validation: {from: train, fraction: 0.5}}\n    labels:"),
         ("catalog.yaml:7", "cut from 'train'"),
     ),
-    "a key of a later version": (
-        changed("{tasks: [t]}", "{tasks: [t], styles: {few_shot: {share: 0.5}}}"),
-        ("catalog.yaml:9", "`few_shot` is not supported by this version yet"),
+    "a size of nothing": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: 0}}"),
+        ("catalog.yaml:9", "sampling.size"),
     ),
-    "a size": (
-        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: 10}}"),
-        ("catalog.yaml:9", "`size` is not supported by this version yet"),
+    "a weight without a size": (
+        changed("[t]", "[{t: 2.0}]"),
+        ("catalog.yaml:9", "mixtures.m: tasks: weights say how a `sampling.size` is shared: give one"),
     ),
-    "a weight": (changed("[t]", "[{t: 2.0}]"), ("catalog.yaml:9", "not supported by this version yet")),
+    "a weight of nothing": (
+        changed("{tasks: [t]}", "{tasks: [{t: 0}], sampling: {size: 9}}"),
+        ("catalog.yaml:9", "mixtures.m.tasks.0.t", "greater than 0"),
+    ),
+    "two weights in one entry": (
+        changed("{tasks: [t]}", '{tasks: [{t: 1, "*": 2}], sampling: {size: 9}}'),
+        ("catalog.yaml:9", "give each weight an entry of its own: `- name: weight`"),
+    ),
+    "a weight of an unknown task": (
+        changed("{tasks: [t]}", "{tasks: [{tt: 1}], sampling: {size: 9}}"),
+        ("catalog.yaml:9", "no task matches 'tt'", "did you mean 't'?"),
+    ),
+    "a maximum rate without a size": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {max_rate: 10}}"),
+        ("catalog.yaml:9", "`max_rate` says how a `size` is shared: give a `size` too"),
+    ),
+    "a temperature without a size": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {temperature: 2}}"),
+        ("catalog.yaml:9", "`temperature` says how a `size` is shared"),
+    ),
+    "equal without a size": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {strategy: equal}}"),
+        ("catalog.yaml:9", "`strategy: equal` says how a `size` is shared"),
+    ),
+    "a temperature of nothing": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: 9, temperature: 0}}"),
+        ("catalog.yaml:9", "sampling.temperature", "greater than 0"),
+    ),
+    "passes beside a size": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: 9, passes: 2}}"),
+        ("catalog.yaml:9", "how often rows come follows from `size`: leave out `passes`"),
+    ),
+    "tokens of no tokenizer": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {size: {tokens: 9}}}"),
+        ("catalog.yaml:9", "sampling.size", "tokenizer: this key is required"),
+    ),
+    "no templates a row": (
+        changed("{tasks: [t]}", "{tasks: [t], sampling: {templates: 0}}"),
+        ("catalog.yaml:9", "sampling.templates"),
+    ),
+    "a share above one": (
+        changed("{tasks: [t]}", "{tasks: [t], styles: {options: 1.5}}"),
+        ("catalog.yaml:9", "styles.options", "1.5"),
+    ),
+    "shares that add up to more than one": (
+        changed("{tasks: [t]}", "{tasks: [t], styles: {chain_of_thought: 0.7, inverted: 0.4}}"),
+        ("catalog.yaml:9", "the shares of the styles add up to more than 1"),
+    ),
+    "more examples at least than at most": (
+        changed("{tasks: [t]}", "{tasks: [t], styles: {few_shot: {share: 0.5, k: [5, 2]}}}"),
+        ("catalog.yaml:9", "the least number of examples, 5, is above the most, 2"),
+    ),
+    "no examples": (
+        changed("{tasks: [t]}", "{tasks: [t], styles: {few_shot: {share: 0.5, k: [0, 2]}}}"),
+        ("catalog.yaml:9", "styles.few_shot.k.0", "greater than or equal to 1"),
+    ),
+    "an empty system message": (
+        changed("{tasks: [t]}", '{tasks: [t], styles: {system: ""}}'),
+        ("catalog.yaml:9", "styles.system"),
+    ),
+    "examples before a split that there is not": (
+        changed("{tasks: [t]}", "{tasks: [t], evaluation: {few_shot: {k: 2, splits: [held]}}}"),
+        ("catalog.yaml:9", "'held' is not a valid value", "did you mean 'heldout'?"),
+    ),
+    "a pair of no cluster": (
+        changed("version: 1", "version: 1\npaired_clusters:\n- [c, d]"),
+        ("catalog.yaml:3", "paired_clusters: no task is of the cluster 'd'", "c"),
+    ),
+    "a pair of three": (
+        changed("version: 1", "version: 1\npaired_clusters:\n- [c, c, c]"),
+        ("catalog.yaml:3", "paired_clusters.0"),
+    ),
     "duplicate key": (
         changed("    cluster: c\n", "    cluster: c\n    cluster: d\n"),
         ("catalog.yaml:6", "'cluster' stands twice (first on line 5)"),
@@ -168,7 +240,7 @@ CATALOG_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]]
     ),
     "nothing left by length": (
         changed("{tasks: [t]}", "{tasks: [t], length: {max_chars: 3}}"),
-        ("catalog.yaml:3", "40 outside the limits of `length`"),
+        ("catalog.yaml:3", "65 outside the limits of `length`"),
     ),
     "where drops all": (
         changed("labels:", 'where: "{{ label > 5 }}"\n    labels:'),
@@ -329,5 +401,13 @@ def test_a_source_that_changes_during_a_build_fails_it(rows: str, built: Path) -
         Path("data/train.jsonl").write_text(rows)
 
     with pytest.raises(SourceError, match="changed while it was read"):
-        build(reporters=Reporters(start=change))
+        build(reporters=Reporters(start=change), force=True)
     assert hashes(built / "mixtures" / "m") == before
+
+
+def test_an_error_is_the_same_in_another_process() -> None:
+    inner = CatalogError("b", where="f:2")
+    error = CatalogError("a", where="f:1", hint="do", more=[inner])
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is CatalogError
+    assert str(again) == str(error) == "f:1: a\n  do\nf:2: b"

@@ -19,8 +19,10 @@ from click.shell_completion import BashComplete
 
 import taskmix
 from taskmix.catalog import builtin, models, yamlfile
+from taskmix.catalog.selection import select
 from taskmix.cli import main
 from taskmix.mixing.examples import examples
+from taskmix.mixing.holdout import assign_roles
 from taskmix.rowsets import RowSet
 from taskmix.templates.files import TemplateSpec, read_templates
 from taskmix.templates.parts import Part
@@ -280,7 +282,9 @@ def title(section: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "section", [each for name in ("catalog.md", "templates.md") for each in yaml_sections(DOCS / name)], ids=title
+    "section",
+    [each for name in ("catalog.md", "mixtures.md", "templates.md") for each in yaml_sections(DOCS / name)],
+    ids=title,
 )
 def test_every_yaml_example_loads(section: str, tmp_path: Path) -> None:
     found = generate.example(section)
@@ -294,6 +298,16 @@ def test_every_yaml_example_loads(section: str, tmp_path: Path) -> None:
         catalog = taskmix.load_catalog(path)
         assert catalog.tasks or catalog.mixtures
     assert found.templates or found.catalog
+
+
+@pytest.mark.parametrize("section", yaml_sections(DOCS / "mixtures.md"), ids=title)
+def test_every_well_known_mixture_has_its_tasks_and_something_to_train_on(section: str, tmp_path: Path) -> None:
+    (tmp_path / "catalog.yaml").write_text(generate.example(section).catalog, "utf-8")
+    catalog = taskmix.load_catalog(tmp_path / "catalog.yaml")
+    for name, spec in catalog.mixtures.items():
+        roles = assign_roles(catalog, name, select(catalog, name).tasks)
+        assert roles.train
+        assert bool(roles.heldout) is bool(spec.holdout.clusters)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import shutil
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,6 +219,14 @@ def test_without_ray_the_error_says_what_to_install(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_cluster_that_is_not_there_is_named_at_once() -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.2", 0))
+        address = f"127.0.0.2:{found.getsockname()[1]}"
+    with pytest.raises(UsageError, match=f"{address}: nothing answers there"):
+        session._check_listening(address)
+
+
 def test_a_node_must_see_the_place_as_the_build_left_it(tmp_path: Path) -> None:
     site = Site(Folder(tmp_path), "a token")
     with pytest.raises(OutputError, match="does not see this folder"):
@@ -291,7 +300,7 @@ def test_a_span_of_rows_is_read_alone(tmp_path: Path, suffix: str, monkeypatch: 
 
     monkeypatch.setattr(opening, "_PIECE_ROWS", 10)
     rows = pl.DataFrame({"text": [f"row {number}" for number in range(100)]})
-    writers = {
+    writers: dict[str, Callable[[Path], object]] = {
         "parquet": rows.write_parquet,
         "csv": rows.write_csv,
         "jsonl": rows.write_ndjson,

@@ -303,7 +303,7 @@ def test_choices_and_references_follow_from_what_the_output_names(project: Calla
         cluster: qa
         source: {path: asks}
         columns: {input: q, target: a}
-    mixtures: {all: {tasks: [topics, asks]}}
+    mixtures: {all: {tasks: [topics, asks], decontamination: "off"}}
     """
     rows = '{"text": "A wren sings.", "label": 0}\n{"text": "Brakes need care.", "label": 1}\n'
     asks = '{"q": "How much is one and one?", "a": ["2", "two"]}\n'

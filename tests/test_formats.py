@@ -49,7 +49,7 @@ tasks:
 mixtures:
 """
 PARTS_MIXTURE = """\
-  {form}: {{tasks: [parts], evaluation: {{rows: 10}}, format: {form}}}
+  {form}: {{tasks: [parts], decontamination: off, evaluation: {{rows: 10}}, format: {form}}}
 """
 PARTS_TEMPLATES = r"""
 - {name: plain, instruction: "Say it.", input: "{{ input }}", output: "{{ target }}"}

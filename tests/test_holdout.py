@@ -22,9 +22,11 @@ def entry(name: str, cluster: str = "c", source: str | None = None, derived_from
     )
 
 
-def catalog_of(project: Project, *entries: str, holdout: str = "{}", tasks: str = '["*"]') -> Catalog:
+def catalog_of(
+    project: Project, *entries: str, holdout: str = "{}", tasks: str = '["*"]', pairs: str = "[]"
+) -> Catalog:
     mixture = f"mixtures:\n  m:\n    tasks: {tasks}\n    holdout: {holdout}\n"
-    return load_catalog(project("version: 1\ntasks:\n" + "".join(entries) + mixture))
+    return load_catalog(project(f"version: 1\npaired_clusters: {pairs}\ntasks:\n{''.join(entries)}{mixture}"))
 
 
 def roles(catalog: Catalog, selected: Sequence[str] | None = None) -> Roles:
@@ -185,3 +187,88 @@ def test_no_task_that_trains_is_connected_to_a_held_out_one(
     else:
         with pytest.raises(CatalogError, match="no task to train on"):
             roles(catalog, sorted(chosen))
+
+
+# Paired clusters, as FLAN has them
+
+
+PAIRS = "[[reading, reading-commonsense], [commonsense, reading-commonsense], [nli, paraphrase]]"
+SKILLS = ("commonsense", "nli", "paraphrase", "reading", "reading-commonsense", "sums")
+
+
+@pytest.mark.parametrize(
+    ("held", "excluded"),
+    [
+        ("reading", {"reading-commonsense": "reading"}),
+        ("commonsense", {"reading-commonsense": "commonsense"}),
+        ("reading-commonsense", {"commonsense": "reading-commonsense", "reading": "reading-commonsense"}),
+        ("nli", {"paraphrase": "nli"}),
+        ("paraphrase", {"nli": "paraphrase"}),
+        ("sums", {}),
+    ],
+)
+def test_where_a_cluster_is_held_out_its_partners_leave_train(
+    held: str, excluded: Mapping[str, str], project: Project
+) -> None:
+    entries = [entry(skill, skill) for skill in SKILLS]
+    for holdout in (f"{{clusters: [{held}]}}", f"{{tasks: [{held}]}}"):
+        found = roles(catalog_of(project, *entries, holdout=holdout, pairs=PAIRS))
+        assert found.heldout == (held,)
+        assert found.excluded == excluded
+        assert set(found.train) == {*SKILLS} - {held} - {*excluded}
+
+
+def test_a_partner_that_is_held_out_itself_is_evaluated(project: Project) -> None:
+    entries = [entry(skill, skill) for skill in SKILLS]
+    found = roles(catalog_of(project, *entries, holdout="{clusters: [nli, paraphrase]}", pairs=PAIRS))
+    assert (found.heldout, found.excluded) == (("nli", "paraphrase"), {})
+
+
+def test_the_pairs_of_the_catalog_that_is_extended_hold_too(project: Project) -> None:
+    path = project(
+        "version: 1\nextends: builtin\npaired_clusters: [[sentiment, topic]]\n"
+        "mixtures:\n  m: {tasks: ['*-sentiment', '*-topics', 'cluster:math'], holdout: {clusters: [topic]}}\n"
+    )
+    catalog = load_catalog(path)
+    chosen = ["review-sentiment", "headline-topics", "worked-arithmetic"]
+    assert roles(catalog, chosen).excluded == {"review-sentiment": "headline-topics"}
+    assert set(catalog.paired_clusters) >= {("sentiment", "topic")}
+
+
+@given(
+    clusters=st.lists(st.sampled_from("uvwxy"), min_size=len(NAMES), max_size=len(NAMES)),
+    derived=st.lists(ORIGINS, min_size=len(NAMES), max_size=len(NAMES)),
+    pairs=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=4),
+    held=st.sets(st.sampled_from(NAMES), min_size=1, max_size=2),
+    skills=st.sets(st.sampled_from("uvwxy"), max_size=1),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+def test_on_any_catalog_no_task_trains_that_a_held_out_one_is_close_to(
+    project: Project,
+    clusters: list[str],
+    derived: list[list[str]],
+    pairs: list[tuple[int, int]],
+    held: set[str],
+    skills: set[str],
+) -> None:
+    of = dict(zip(NAMES, clusters, strict=True))
+    paired = [(clusters[one], clusters[other]) for one, other in pairs]
+    entries = [entry(name, of[name], derived_from=own) for name, own in zip(NAMES, derived, strict=True)]
+    skills &= {*clusters}
+    holdout = f"{{tasks: [{', '.join(sorted(held))}], clusters: [{', '.join(skills)}]}}"
+    written = "[" + ", ".join(f"[{one}, {other}]" for one, other in paired) + "]"
+    catalog = catalog_of(project, *entries, holdout=holdout, pairs=written)
+
+    out = held | {name for name in NAMES if of[name] in skills}
+    connected = components({name: origins(task) for name, task in catalog.tasks.items()})
+    near = {name for name in NAMES if connected[name] & out}
+    near |= {name for name in NAMES for other in out if {(of[name], of[other]), (of[other], of[name])} & {*paired}}
+    if {*NAMES} - out - near:
+        found = roles(catalog)
+        assert found.heldout == tuple(sorted(out))
+        assert set(found.train) == {*NAMES} - out - near
+        assert set(found.excluded) == near - out
+        assert set(found.excluded.values()) <= out
+    else:
+        with pytest.raises(CatalogError, match="no task to train on"):
+            roles(catalog)

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from taskmix.errors import SourceError
-from taskmix.sources.files import find_splits
+from taskmix.sources.finding import find_splits
 from taskmix.sources.hub import fetch
-from tests.hub_server import Hub, running
+from tests.hub.running import Hub, running
 
 TEMPLATE = '- {name: judge, instruction: "Judge.", input: "{{ text }}", output: "{{ choices[label] }}"}'
 MIX = "from taskmix.cli import main; main()"
@@ -136,9 +136,13 @@ class Home:
     def build(self, *sources: str, labels: Sequence[str] = (), **env: str) -> Ended:
         """Run `mix build` over tasks a, b, … with these sources, in a flow mapping's words: "hub: org/reviews"."""
         self.write_catalog(sources, labels)
+        return self.mix("build", "all", **env)
+
+    def mix(self, *arguments: str, **env: str) -> Ended:
+        """Run `mix` over what is there."""
         job = {
             "folder": str(self.folder),
-            "arguments": ["build", "all"],
+            "arguments": arguments,
             "environment": {"TASKMIX_CACHE": str(self.cache), **env},
         }
         forks = self.clients.forks
@@ -510,8 +514,9 @@ def test_large_splits_are_kept_as_shards_in_order_and_the_bars_return(home: Home
     script = """if True:
         import json, datasets, huggingface_hub.utils
         from taskmix.sources import files, hub
+        from taskmix.sources.finding import find_splits
         datasets.config.MAX_SHARD_SIZE = 1
-        splits = files.find_splits(hub.fetch("org/large", None, "main").folder)
+        splits = find_splits(hub.fetch("org/large", None, "main").folder)
         rows = files.scan(splits["train"]).collect()["text"].to_list()
         bars = [each.are_progress_bars_disabled() for each in (datasets, huggingface_hub.utils)]
         print(json.dumps([{split: len(paths) for split, paths in splits.items()}, rows, bars]))
@@ -548,3 +553,56 @@ def test_splits_are_found_by_the_names_that_a_download_gives_them(tmp_path: Path
         "test.v2": [names[3]],
         "train_00010": [names[4]],
     }
+
+
+# What a lock pins
+
+
+def test_an_unchanged_branch_is_asked_for_and_nothing_is_built(home: Home) -> None:
+    repository = home.hub.repository("org/reviews")
+    repository.commit(TRAIN)
+    assert home.build("hub: org/reviews").code == 0
+    assert home.mix("build", "all").stdout == f"mixtures/all: unchanged, {len(home_rows(home))} rows\n"
+    repository.commit({"train.jsonl": jsonl({"text": "new", "label": 1})})
+    moved = home.mix("build", "all")
+    assert "unchanged" not in moved.stdout
+    assert moved.rows() != {}
+
+
+def test_a_lock_builds_from_its_commit_though_the_branch_moved(home: Home) -> None:
+    repository = home.hub.repository("org/reviews")
+    repository.commit(TRAIN)
+    first = home.build("hub: org/reviews")
+    commits, rows = first.commits(), first.rows()
+    shutil.copy(home.folder / "mixtures/all/mix.lock.json", home.folder / "kept.json")
+    repository.commit({"train.jsonl": jsonl({"text": "new", "label": 1})})
+    # on another machine, where nothing is cached
+    for folder in ("mixtures", "cache"):
+        shutil.rmtree(home.folder / folder)
+    again = home.mix("build", "all", "--lock", "kept.json")
+    assert (again.rows(), again.commits()) == (rows, commits)
+    lock = (home.folder / "mixtures/all/mix.lock.json").read_bytes()
+    assert lock == (home.folder / "kept.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("train-00000-of-00001.parquet", "flip"), ("train-00000-of-00001.parquet", "remove"), (".sha256.json", "cut")],
+)
+def test_a_download_that_was_damaged_in_the_cache_is_fetched_again(home: Home, file: str, damage: str) -> None:
+    home.hub.repository("org/reviews").commit(TRAIN)
+    rows = home.build("hub: org/reviews").rows()
+    (path,) = home.cache.rglob(file)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if damage != "remove":
+        path.write_bytes(content if damage == "flip" else content[: len(content) // 2])
+    again = home.build("hub: org/reviews")
+    assert again.rows() == rows
+    assert "is damaged and downloaded again" in again.stderr
+
+
+def home_rows(home: Home) -> list[tuple[str, str]]:
+    """Return the rows of the mixture that was built."""
+    return [row for rows in Ended(0, "", "", home.folder).rows().values() for row in rows]

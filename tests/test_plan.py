@@ -167,7 +167,7 @@ def test_a_folder_and_its_files_are_one_origin(path: str, related: bool, project
 
 def test_a_cut_split_and_its_parent_share_no_row_and_no_text(project: Project) -> None:
     extra = "    splits: {train: train, validation: {from: train, fraction: 0.25}}\n"
-    text = catalog("tasks: [a]", ("a", "c"), extra=extra)
+    text = catalog("tasks: [a], duplicates: keep", ("a", "c"), extra=extra)
     doubled = rows(400, "x") + rows(400, "x")
     made = plan(project, text, {"data/a/train.jsonl": doubled})
     train, validation = (set(rows_of(part)["source_row"]) for part in made.parts)
@@ -179,7 +179,7 @@ def test_a_cut_split_and_its_parent_share_no_row_and_no_text(project: Project) -
 
 def test_rows_outside_the_length_limits_are_dropped_before_the_cap(project: Project) -> None:
     long = rows(100) + "".join(f'{{"text": "{"w " * 200}{i}", "label": 0}}\n' for i in range(100))
-    files = {"data/a/train.jsonl": long, "data/a/validation.jsonl": rows(10)}
+    files = {"data/a/train.jsonl": long, "data/a/validation.jsonl": rows(10, "other")}
     text = catalog("tasks: [a], length: {max_chars: 300}, sampling: {cap: 80}", ("a", "c"))
     train = plan(project, text, files).parts[0]
     assert len(train) == 80
@@ -191,7 +191,8 @@ def test_length_limits_hold_for_conversations_too(project: Project) -> None:
     turns = '{{"messages": [{{"role": "user", "content": "{}"}}, {{"role": "assistant", "content": "ok"}}]}}\n'
     text = (
         "version: 1\ntasks:\n  a: {kind: conversation, cluster: c, source: {path: data/a}}\n"
-        "mixtures:\n  m: {tasks: [a], format: messages, length: {max_chars: 12}}\ndefault_mixture: m\n"
+        "mixtures:\n  m: {tasks: [a], format: messages, duplicates: keep, length: {max_chars: 12}}\n"
+        "default_mixture: m\n"
     )
     files = {"data/a/train.jsonl": turns.format("x" * 10) * 3 + turns.format("x" * 11) * 2}
     (train,) = plan(project, text, files).parts
@@ -200,7 +201,7 @@ def test_length_limits_hold_for_conversations_too(project: Project) -> None:
 
 def test_where_drops_rows_and_counts_them(project: Project) -> None:
     unlabelled = rows(50) + '{"text": "x", "label": -1}\n' * 7
-    files = {"data/a/train.jsonl": unlabelled, "data/a/validation.jsonl": rows(10)}
+    files = {"data/a/train.jsonl": unlabelled, "data/a/validation.jsonl": rows(10, "other")}
     text = catalog("tasks: [a]", ("a", "c"), extra='    where: "{{ label >= 0 }}"\n')
     train = plan(project, text, files).parts[0]
     assert (len(train), train.counts.where, train.counts.source) == (50, 7, 57)
@@ -260,3 +261,25 @@ def test_an_example_is_previewed_with_its_variables_marked() -> None:
     assert shown.prompt == shown.marked[0].replace(start, "").replace(end, "")
     assert shown.completion == shown.marked[1].replace(start, "").replace(end, "")
     assert f"Review: {start}" in shown.marked[0]
+
+
+def test_duplicates_leave_train_and_the_first_of_each_stays(project: Project) -> None:
+    files = {"data/a/train.jsonl": rows(50) + rows(30) + '{"text": "row 0", "label": 1}\n'}
+    (train,) = plan(project, catalog("tasks: [a]", ("a", "c")), files).parts
+    assert (len(train), train.counts.duplicates, train.counts.usable) == (51, 30, 51)
+    assert rows_of(train)["source_row"].to_list() == [*range(50), 80]
+    (kept,) = plan(project, catalog("tasks: [a], duplicates: keep", ("a", "c")), files).parts
+    assert (len(kept), kept.counts.duplicates) == (81, 0)
+
+
+def test_rows_of_evaluation_splits_leave_train_before_the_cap(project: Project) -> None:
+    validation = "".join(f'{{"text": "Row, {i}!", "label": 0}}\n' for i in range(10))
+    files = {"data/a/train.jsonl": rows(60), "data/a/validation.jsonl": validation}
+    made = plan(project, catalog("tasks: [a], sampling: {cap: 50}", ("a", "c")), files)
+    train = made.parts[0]
+    assert (len(train), dict(train.counts.contaminated)) == (50, {"exact": 10})
+    assert rows_of(train)["source_row"].min() == 10
+    assert sorted(made.dropped["source_row"]) == list(range(10))
+    assert set(made.dropped["evaluation_split"]) == {"validation"}
+    everything = catalog("tasks: [a], decontamination: off", ("a", "c"))
+    assert len(plan(project, everything, files).parts[0]) == 60

@@ -63,13 +63,13 @@ OTHERS = {
 
 
 def mix(folder: Path, *arguments: str, code: str = RUN, environment: Mapping[str, str] | None = None) -> str:
-    """Run `mix` in a folder in a process of its own and return its stdout."""
+    """Run `mix` in a folder in a process of its own, with a cache of its own, and return its stdout."""
     folder.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith(("TASKMIX_", "POLARS_"))}
     ended = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=folder,
-        env={**env, **(environment or {})},
+        env={**env, "TASKMIX_CACHE": str(folder / "a cache"), **(environment or {})},
         capture_output=True,
         timeout=120,
     )
@@ -107,11 +107,17 @@ def real_arguments(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     """What builds a mixture of real datasets of six kinds of work, among them some that hold each other out."""
     every = yaml.safe_load(EVERYTHING.read_bytes())["tasks"]
     mixture = {
-        "tasks": [*BUILTIN_TASKS, *REAL_TASKS],
+        "tasks": [*BUILTIN_TASKS, *REAL_TASKS, {"nl2bash": 2.5}],
         "holdout": {"clusters": ["nli"], "templates": 1},
-        "sampling": {"cap": 200},
-        "styles": {"chain_of_thought": 0.5, "inverted": 0.2},
-        "evaluation": {"rows": 10},
+        "sampling": {"cap": 200, "size": 3000, "temperature": 3, "templates": 2},
+        "styles": {
+            "chain_of_thought": 0.5,
+            "inverted": 0.2,
+            "few_shot": {"share": 0.3, "k": [1, 3]},
+            "options": {"share": 0.5, "heading": "Wähle:"},
+            "system": "Answer briefly.",
+        },
+        "evaluation": {"rows": 10, "few_shot": {"k": 2, "splits": ["validation", "heldout"]}},
         "format": "messages",
     }
     tasks = {name: every[name] for name in REAL_TASKS}

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from taskmix.errors import SourceError
 from taskmix.frames import SOURCE_ROW
 from taskmix.sources import files, jsonrows
+from taskmix.sources.finding import find_splits, root_of
 from taskmix.sources.opening import BATCH_ROWS, Source
 
 NUMBERS = itertools.count()
@@ -97,7 +98,7 @@ def test_files_of_a_folder_by_split(tmp_path: Path, names: list[str], expected: 
     for name in names:
         write(tmp_path, name, "x")
 
-    found = files.find_splits(tmp_path)
+    found = find_splits(tmp_path)
 
     assert {split: [path.name for path in paths] for split, paths in found.items()} == expected
 
@@ -106,9 +107,9 @@ def test_a_file_is_a_split_and_so_are_the_files_of_a_glob(tmp_path: Path) -> Non
     for name in ("b/2.jsonl", "a/1.jsonl", "a/2.jsonl", "a/x.csv"):
         write(tmp_path, name, "x")
 
-    assert files.find_splits(tmp_path / "a/x.csv") == {"train": (tmp_path / "a/x.csv",)}
-    assert files.find_splits(tmp_path / "a/*.jsonl") == {"train": (tmp_path / "a/1.jsonl", tmp_path / "a/2.jsonl")}
-    assert files.find_splits(tmp_path / "**/2.jsonl") == {"train": (tmp_path / "a/2.jsonl", tmp_path / "b/2.jsonl")}
+    assert find_splits(tmp_path / "a/x.csv") == {"train": (tmp_path / "a/x.csv",)}
+    assert find_splits(tmp_path / "a/*.jsonl") == {"train": (tmp_path / "a/1.jsonl", tmp_path / "a/2.jsonl")}
+    assert find_splits(tmp_path / "**/2.jsonl") == {"train": (tmp_path / "a/2.jsonl", tmp_path / "b/2.jsonl")}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".arrow"])
@@ -125,14 +126,14 @@ def test_a_name_with_the_characters_of_a_pattern_is_a_name(tmp_path: Path, suffi
             path.write_text(json.dumps(frame.to_dicts() if suffix == ".json" else frame.to_dicts()[0]))
     path = tmp_path / "f[2]" / f"{name}{suffix}"
 
-    assert files.find_splits(path) == {"train": (path,)}
+    assert find_splits(path) == {"train": (path,)}
     assert read(path).to_dicts() == [{"a": "right"}]
 
 
 @pytest.mark.parametrize("name", ["nope", "nope.jsonl", "*.parquet"])
 def test_what_is_not_there_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(SourceError, match="no such file") as caught:
-        files.find_splits(tmp_path / name)
+        find_splits(tmp_path / name)
     assert caught.value.where.endswith(name)
 
 
@@ -140,7 +141,7 @@ def test_a_folder_without_data_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, "README.md", "x")
 
     with pytest.raises(SourceError, match="no data files"):
-        files.find_splits(tmp_path)
+        find_splits(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_a_folder_without_data_is_an_error(tmp_path: Path) -> None:
 def test_the_root_of_a_source_is_the_folder_above_its_files(tmp_path: Path, path: str, root: str) -> None:
     write(tmp_path, "d/a.jsonl", "x")
 
-    assert files.root_of(tmp_path / path) == tmp_path / root
+    assert root_of(tmp_path / path) == tmp_path / root
 
 
 def test_formats_of_a_split_are_not_mixed(tmp_path: Path) -> None:
@@ -246,7 +247,7 @@ def test_every_format_gives_back_what_was_written(tmp_path: Path, form: str) -> 
 
 def test_shards_are_read_in_order(tmp_path: Path) -> None:
     paths = [write(tmp_path, f"train-0000{n}-of-00003.jsonl", f'{{"a": {n}}}\n') for n in (2, 0, 1)]
-    source = Source("data", tmp_path, files.find_splits(tmp_path))
+    source = Source("data", tmp_path, find_splits(tmp_path))
 
     (batch,) = source.batches("train", ["a"])
 
@@ -266,7 +267,7 @@ def test_rows_are_numbered_over_batches(tmp_path: Path, suffix: str) -> None:
         frame.write_ndjson(path)
     else:
         (frame.write_parquet if suffix == ".parquet" else frame.write_ipc)(path)
-    source = Source("data", tmp_path, files.find_splits(tmp_path))
+    source = Source("data", tmp_path, find_splits(tmp_path))
 
     batches = list(source.batches("train", ["a"]))
 

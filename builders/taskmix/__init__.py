@@ -16,16 +16,20 @@ if TYPE_CHECKING:
     from taskmix.catalog.loading import load_catalog
     from taskmix.planning import plan
     from taskmix.previewing import preview
+    from taskmix.sharing.fetching import fetch
+    from taskmix.sharing.pushing import push
 
     __version__: str
 
-__all__ = ["TaskmixError", "build", "load_catalog", "plan", "preview"]
+__all__ = ["TaskmixError", "build", "fetch", "load_catalog", "plan", "preview", "push"]
 
 _HOMES = {
     "build": "taskmix.building",
+    "fetch": "taskmix.sharing.fetching",
     "load_catalog": "taskmix.catalog.loading",
     "plan": "taskmix.planning",
     "preview": "taskmix.previewing",
+    "push": "taskmix.sharing.pushing",
 }
 
 

@@ -1,12 +1,13 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from taskmix.catalog.loading import Catalog, load_catalog
+from taskmix.catalog.loading import Catalog
 from taskmix.compiler.templates import RowWise
 from taskmix.engines.local import Local
 from taskmix.engines.recipes import Engine, Tally
@@ -15,15 +16,17 @@ from taskmix.mixing.examples import Progress, no_progress
 from taskmix.mixing.parts import Part
 from taskmix.mixing.plan import make_plan
 from taskmix.output import card, lock
-from taskmix.output.folder import LOCK
-from taskmix.output.places import is_url
-from taskmix.output.publishing import CARD, Target, check, drafted
-from taskmix.output.shards import sync
+from taskmix.output.folder import LOCK, sync, tidy
+from taskmix.output.inputs import Json
+from taskmix.output.publishing import CARD, Target, drafted
 from taskmix.output.shuffle import MEMORY
+from taskmix.preparing import Prepared, check_made, prepare
+from taskmix.templates.remembered import Renders
 from taskmix.templates.rowwise import Workers
 
 EngineName = Literal["local", "ray"]
 
+_LOG = logging.getLogger(__name__)
 _HELD = 4
 """The part of the memory, one of so many, in which rows of the sources are kept until they are rendered."""
 
@@ -50,16 +53,20 @@ class PartSummary:
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: where it lies, its lock, and what each task gave."""
+    """A finished build: where it lies, its lock, and what each task gave.
+
+    `unchanged`: nothing was to be done, and so nothing is known of `parts`.
+    """
 
     out: Target
-    lock: lock.Json
+    lock: Json
     parts: tuple[PartSummary, ...]
+    unchanged: bool = False
 
     @property
     def rows(self) -> int:
         """Return the number of examples in all splits."""
-        return sum(part.rows for part in self.parts)
+        return sum(split["rows"] for split in self.lock["splits"].values())
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,13 @@ def build(
     workers: int | None = None,
     memory: int = MEMORY,
     reporters: Reporters | None = None,
+    force: bool = False,
+    locked: bool = False,
+    lock_file: Path | None = None,
     engine: EngineName = "local",
     ray_address: str | None = None,
 ) -> Built:
-    """Build a mixture into a folder, all or nothing.
+    """Build a mixture into a folder, all or nothing; one that is there already, unchanged, is left as it is.
 
     Args:
         mixture: its name; by default the catalog's default mixture.
@@ -103,60 +113,76 @@ def build(
         memory: bytes of rows that are shuffled in memory; more go through disk, with the same result. With Ray each
             task may hold as many.
         reporters: what to call while it works.
+        force: build, even if nothing has changed.
+        locked: build what the lock in `out` describes, to the byte, or nothing.
+        lock_file: the lock to go by instead.
         engine: what renders and writes: this machine, or a Ray cluster, with the same bytes.
         ray_address: the cluster's; by default $RAY_ADDRESS, and without it one that is started on this machine.
 
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
     """
-    if any(given is not None and given < 1 for given in (workers, memory, limit)):
+    check_bounds(workers, memory, limit)
+    prepared = prepare(mixture, catalog, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
+    return carry_out(prepared, workers, memory, reporters, engine, ray_address)
+
+
+def check_bounds(*given: int | None) -> None:
+    """Raise UsageError if a bound that is given allows nothing."""
+    if any(bound is not None and bound < 1 for bound in given):
         raise UsageError("workers, memory and limit are at least 1")
-    report = reporters or Reporters()
-    catalog = catalog or load_catalog()
-    if out is None:
-        out = Path("mixtures") / catalog.mixture(mixture)[0]
-    elif not is_url(out):
-        out = Path(out)
-    check(out)
-    held = memory // _HELD if engine == "local" else 0
-    with Workers(workers) as pool, _engine(engine, out, pool, workers, memory, ray_address) as chosen:
-        return _build(catalog, mixture, out, mirror, seed, limit, held, pool, chosen, report)
 
 
-def _build(
-    catalog: Catalog,
-    mixture: str | None,
-    out: Target,
-    mirror: Path | None,
-    seed: int | None,
-    limit: int | None,
-    held: int,
-    workers: Workers,
-    engine: Engine,
-    report: Reporters,
+def carry_out(
+    prepared: Prepared,
+    workers: int | None = None,
+    memory: int = MEMORY,
+    reporters: Reporters | None = None,
+    engine: EngineName = "local",
+    ray_address: str | None = None,
 ) -> Built:
+    """Build what was prepared, unless it is there already. Raises as `build` does."""
+    if prepared.unchanged is not None:
+        if isinstance(prepared.out, Path):
+            tidy(prepared.out)
+        return Built(prepared.out, prepared.unchanged, (), unchanged=True)
+    renders = Renders(prepared.cache)
+    with (
+        Workers(workers, renders=renders) as pool,
+        _engine(engine, prepared.out, pool, workers, memory, ray_address) as chosen,
+    ):
+        held = memory // _HELD if engine == "local" else 0
+        built = _build(prepared, held, pool, chosen, reporters or Reporters())
+    if remark := renders.remark():
+        _LOG.info("%s", remark)
+    return built
+
+
+def _build(prepared: Prepared, held: int, workers: Workers, engine: Engine, report: Reporters) -> Built:
     plan = make_plan(
-        catalog,
-        mixture,
+        prepared.catalog,
+        prepared.mixture,
         workers=workers,
-        mirror=mirror,
-        seed=seed,
-        limit=limit,
+        mirror=prepared.mirror,
+        seed=prepared.seed,
+        limit=prepared.limit,
         memory=held,
         progress=report.read,
     )
     report.start(sum(len(part) for part in plan.parts))
-    with drafted(out) as draft:
+    with drafted(prepared.out) as draft:
         mixed = engine.carry_out(plan, draft.place, report.rendered, report.written)
         totals = {split: shards.rows for split, shards in mixed.written.items()}
         pairs = zip(plan.parts, mixed.tallies, strict=True)
         summaries = [_summary(part, totals[part.split], tally) for part, tally in pairs]
         _write(draft.folder / CARD, card.make_card(plan, mixed.written))
-        made = lock.make_lock(plan, mixed.written, _engines(summaries), draft.folder / CARD)
+        engines = _engines(summaries)
+        made = lock.make_lock(plan, mixed.written, engines, draft.folder / CARD, prepared.fingerprints)
+        check_made(prepared, made)
         _write(draft.folder / LOCK, lock.dump(made))
         if (draft.folder / "data").is_dir():
             sync(draft.folder / "data")
-    return Built(out, made, tuple(summaries))
+    return Built(prepared.out, made, tuple(summaries))
 
 
 @contextmanager

@@ -6,12 +6,12 @@ TaskmixError            an understood failure: one message, no traceback, exit 1
 ├── SourceError         a dataset is missing, unreadable, or not what the catalog says
 ├── RowError            one row of a dataset cannot be used
 ├── TemplateError       a template cannot be compiled, or fails on a row
-└── OutputError         a mixture cannot be written, or is not what its lock says
+├── OutputError         a mixture cannot be written, or is not what its lock says
+└── PushError           a mixture cannot be put where it is to go, or somebody else was there first
 """
 
 import difflib
 from collections.abc import Iterable, Sequence
-from functools import partial
 
 
 class TaskmixError(Exception):
@@ -24,12 +24,17 @@ class TaskmixError(Exception):
         super().__init__(message, where, hint)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return partial(type(self), where=self.where, hint=self.hint, more=self.more), (self.message,)
+        # by default an exception is made anew from its arguments by position, in another process too
+        return _again, (type(self), self.message, self.where, self.hint, self.more)
 
     def __str__(self) -> str:
         first = f"{self.where}: {self.message}" if self.where else self.message
         own = f"{first}\n  {self.hint}" if self.hint else first
         return "\n".join([own, *map(str, self.more)])
+
+
+def _again(kind: type[TaskmixError], message: str, where: str, hint: str, more: Sequence[TaskmixError]) -> TaskmixError:
+    return kind(message, where=where, hint=hint, more=more)
 
 
 class UsageError(TaskmixError):
@@ -56,6 +61,10 @@ class TemplateError(TaskmixError):
 
 class OutputError(TaskmixError):
     """A mixture cannot be written, or differs from its lock."""
+
+
+class PushError(TaskmixError):
+    """A mixture cannot be put where it is to go; the message says what is there now."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

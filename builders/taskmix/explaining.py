@@ -15,7 +15,8 @@ from taskmix.mixing.examples import Turn, posed, shown_rows
 from taskmix.mixing.parts import Part
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.output.formats import narrow, origin, origins, widen
-from taskmix.output.lock import Json, read_lock
+from taskmix.output.inputs import Json
+from taskmix.output.lock import read_lock
 from taskmix.rowsets import RowSet
 from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from taskmix.catalog.loading import Catalog, load_catalog
-from taskmix.errors import UsageError
+from taskmix.errors import OutputError, UsageError
 from taskmix.mixing.examples import Progress, no_progress
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.templates.rowwise import Workers
@@ -36,3 +36,15 @@ def plan(
             limit=limit,
             progress=progress,
         )
+
+
+def write_dropped(plan: Plan, path: Path) -> None:
+    """Write the rows that leave train for being in an evaluation split as JSON lines: which, why, and as which row.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    try:
+        path.write_text(plan.dropped.write_ndjson(), "utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror}", where=str(path)) from None

@@ -59,7 +59,7 @@ def render(
     """
     compiled = compiled_for(template, rows.schema, alternatives, facts)
     if isinstance(compiled, RowWise):
-        return Rendered(workers.render(rows, template, task, alternatives), row_wise=compiled)
+        return Rendered(_by_jinja(rows, template, task, alternatives, workers), row_wise=compiled)
     done = compiled.run(rows)
     settled = done["known"] & _full(done, template) & _short(done, workers.limits.characters)
     kept = _dropping(done.drop("known"), template)
@@ -70,6 +70,15 @@ def render(
     last = settled.sum()
     place = pl.select(pl.when(settled).then(settled.cum_sum() - 1).otherwise(last + (~settled).cum_sum() - 1))
     return Rendered(pl.concat([kept.filter(settled), rest])[place.to_series()], len(rest))
+
+
+def _by_jinja(
+    rows: pl.DataFrame, template: Template, task: str, alternatives: Alternatives | None, workers: Workers
+) -> pl.DataFrame:
+    """Render all rows by Jinja, but for those whose texts the cache has."""
+    if workers.renders is None or not len(rows):
+        return workers.render(rows, template, task, alternatives)
+    return workers.renders.render(rows, template, task, alternatives, workers)
 
 
 def _full(done: pl.DataFrame, template: Template) -> pl.Series:

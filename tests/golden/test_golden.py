@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from taskmix.caching.entries import Cache
 from taskmix.cli import main
 
 HERE = Path(__file__).parent
@@ -56,3 +57,43 @@ def test_the_card_says_what_it_said(project: Path) -> None:
     output("build")
     card = (project / "mixtures/small/README.md").read_text("utf-8")
     check("card.md", card.replace(f"taskmix {metadata.version('taskmix')}", "taskmix VERSION"))
+
+
+def test_a_build_with_nothing_to_do_says_what_it_said(project: Path) -> None:
+    output("build")
+    check("build-unchanged.txt", output("build"))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text, path
+    path.write_text(text.replace(old, new), "utf-8")
+
+
+@pytest.fixture
+def edited(project: Path) -> Path:
+    """The project with its mixture built, and then an option, a template, a row and a task changed."""
+    output("build")
+    edit(project / "templates/weather-moods.yaml", "the speaker {{ choices", "whoever says this {{ choices")
+    edit(project / "templates/rhymes.yaml", "{{ target }}!", "{{ target }}.")
+    edit(project / "data/rhymes.jsonl", "night", "bite")
+    edit(project / "catalog.yaml", "cap: 5", "cap: 6")
+    edit(project / "catalog.yaml", "good: cheerful", "good: bright")
+    return project
+
+
+def test_a_comparison_says_what_it_said(edited: Path) -> None:
+    output("build", "--out", "mixtures/edited")
+    check("diff.txt", output("diff", "mixtures/small", "mixtures/edited", "--examples", "3"))
+
+
+def test_a_refusal_names_what_it_named(edited: Path) -> None:
+    refused = CliRunner().invoke(main, ["build", "--locked"])
+    assert refused.exit_code == 1
+    check("build-locked.txt", refused.stderr)
+
+
+def test_the_cache_is_shown_as_it_was(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKMIX_CACHE", "cache")
+    Cache(Path("cache")).put("renders", "ab" * 32, b"x" * 10_000)
+    check("cache.txt", output("cache") + output("cache", "prune", "--all"))

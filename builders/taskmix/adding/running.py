@@ -18,7 +18,8 @@ from taskmix.catalog.models import SourceSpec, TaskSpec
 from taskmix.errors import SourceError, TaskmixError, UsageError
 from taskmix.kinds import KINDS
 from taskmix.kinds.base import describe
-from taskmix.sources import files, hub
+from taskmix.sources import hub
+from taskmix.sources.finding import EXTENSIONS
 from taskmix.sources.opening import open_source
 from taskmix.tasks.opening import open_task
 from taskmix.templates.rowwise import Workers
@@ -93,7 +94,7 @@ def _source(request: Request, catalog: Path) -> tuple[SourceSpec, SourceSpec]:
     It is a path, from the catalog's folder if it was relative, or a dataset of the hub.
     """
     given = request.source
-    there = Path(given).exists() or any(mark in given for mark in "*?[") or Path(given).suffix in files.EXTENSIONS
+    there = Path(given).exists() or any(mark in given for mark in "*?[") or Path(given).suffix in EXTENSIONS
     mirrored = request.mirror is not None and _HUB.fullmatch(given) and (request.mirror / given).is_dir()
     on_hub = request.config is not None or request.revision is not None or mirrored
     if there and not on_hub:
@@ -162,10 +163,10 @@ def _look(probe: CatalogTask, request: Request) -> Look:
 
 def _data_folders(folder: Path) -> list[str]:
     """Return the folders with data in a folder that has no data itself."""
-    if any(file.suffix in files.EXTENSIONS for file in folder.iterdir() if file.is_file()):
+    if any(file.suffix in EXTENSIONS for file in folder.iterdir() if file.is_file()):
         return []
     inside = [each for each in sorted(folder.iterdir()) if each.is_dir() and not each.name.startswith(".")]
-    return [visible(each.name) for each in inside if any(file.suffix in files.EXTENSIONS for file in each.iterdir())]
+    return [visible(each.name) for each in inside if any(file.suffix in EXTENSIONS for file in each.iterdir())]
 
 
 def _guess(look: Look, kind: str | None) -> Guess:

@@ -15,11 +15,15 @@ from taskmix.text import quoted
 
 @dataclass(frozen=True)
 class CatalogTask:
-    """A task of a catalog: its name, what the catalog says of it, and where."""
+    """A task of a catalog: its name, what the catalog says of it, and where.
+
+    `commit` pins its hub dataset, whatever its revision names by now.
+    """
 
     name: str
     spec: TaskSpec
     document: yamlfile.Document
+    commit: str | None = None
 
     @property
     def root(self) -> Path:

@@ -199,6 +199,15 @@ class StylesSpec(_Model):
         return self.options if isinstance(self.options, OptionsSpec) else OptionsSpec(share=self.options)
 
 
+class DecontaminationSpec(_Model):
+    """When a training row counts as one of an evaluation split: see docs/contamination.md."""
+
+    ngram: Annotated[int, Field(ge=2, le=50)] = Field(5, description="Words of the sequences that are compared.")
+    overlap: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="The least share of an evaluation text's words, by weight, that lie in sequences of both."
+    )
+
+
 class LengthSpec(_Model):
     """Limits on prompt + completion, in characters; rows outside them are dropped and counted."""
 
@@ -235,6 +244,13 @@ class MixtureSpec(_Model):
     sampling: SamplingSpec = Field(default_factory=SamplingSpec)
     evaluation: EvaluationSpec = Field(default_factory=lambda: EvaluationSpec(rows=500))
     styles: StylesSpec = Field(default_factory=StylesSpec)
+    decontamination: DecontaminationSpec | Literal["off"] = Field(
+        default_factory=DecontaminationSpec,
+        description="Rows of evaluation splits leave train, whole or nearly so; `off` keeps them.",
+    )
+    duplicates: Literal["drop", "keep"] = Field(
+        "drop", description="Whether train keeps rows that are the same, to the byte, as an earlier one of their task."
+    )
     length: LengthSpec | None = None
     licenses: LicensesSpec | None = None
     format: FormatName = "prompt-completion"

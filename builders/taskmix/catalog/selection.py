@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from taskmix.catalog.loading import Catalog, CatalogTask
-from taskmix.catalog.models import LicensesSpec
+from taskmix.catalog.models import LicensesSpec, MixtureSpec
 from taskmix.errors import CatalogError, nearest
 from taskmix.text import quoted
 
@@ -74,3 +74,13 @@ def _refused_licence(task: CatalogTask, rule: LicensesSpec | None) -> str | None
     if rule.deny is not None:
         return next((licence for licence in licences if licence in rule.deny), None)
     return next((licence for licence in licences if licence not in (rule.allow or ())), None)
+
+
+def overridden(spec: MixtureSpec, seed: int | None, limit: int | None) -> MixtureSpec:
+    """Return a mixture with the seed and the cap of the command line."""
+    if seed is not None:
+        spec = spec.model_copy(update={"seed": seed})
+    if limit is not None:
+        cap = min(limit, spec.sampling.cap or limit)
+        spec = spec.model_copy(update={"sampling": spec.sampling.model_copy(update={"cap": cap})})
+    return spec

@@ -2,15 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Literal
 
 import click
 
+from taskmix.cli.building import build
 from taskmix.cli.importing import import_
 from taskmix.cli.params import (
     AnyName,
-    MixtureName,
-    Target,
     TaskName,
     catalog_option,
     commas,
@@ -18,8 +16,9 @@ from taskmix.cli.params import (
     json_option,
     mirror_option,
     remarks_to_stderr,
-    seed_option,
 )
+from taskmix.cli.provenance import cache, diff, verify
+from taskmix.cli.pushing import push
 
 SHELLS = ("bash", "zsh", "fish")
 KINDS = (
@@ -53,77 +52,7 @@ def main() -> None:
     remarks_to_stderr()
 
 
-@main.command(epilog="Example: mix build starter --out mixtures/starter")
-@click.argument("mixture", type=MixtureName(), required=False)
-@catalog_option
-@mirror_option
-@click.option("--out", type=Target(), help="Folder to write, or a URL with --engine ray.  [default: mixtures/MIXTURE]")
-@seed_option
-@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes for what only Jinja can render.  [default: one a CPU]"
-)
-@click.option(
-    "--memory",
-    type=click.IntRange(1),
-    default=1024,
-    show_default=True,
-    help="MiB of examples to shuffle in memory; more go through disk.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(("local", "ray")),
-    default="local",
-    show_default=True,
-    help="Where to render and write: here, or on a Ray cluster.",
-)
-@click.option("--ray-address", help="Head of the cluster.  [default: $RAY_ADDRESS, or one that is started here]")
-@click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
-@json_option
-def build(
-    mixture: str | None,
-    catalog: Path | None,
-    mirror: Path | None,
-    out: Path | str | None,
-    seed: int | None,
-    limit: int | None,
-    workers: int | None,
-    memory: int,
-    engine: Literal["local", "ray"],
-    ray_address: str | None,
-    plan_only: bool,
-    as_json: bool,
-) -> None:
-    """Build MIXTURE, or the catalog's default mixture, into a folder.
-
-    The folder appears whole or not at all, and its bytes depend only on what mix.lock.json names.
-    """
-    from taskmix.building import build as run
-    from taskmix.catalog.loading import load_catalog
-    from taskmix.cli import display
-    from taskmix.cli.progress import progress
-    from taskmix.planning import plan
-
-    with progress() as reporters:
-        if plan_only:
-            options = {"mirror": mirror, "seed": seed, "limit": limit, "workers": workers, "progress": reporters.read}
-            made = plan(mixture, catalog=load_catalog(catalog), **options)  # type: ignore[arg-type]
-            click.echo(display.plan_json(made) if as_json else display.planned(made), nl=as_json)
-            return
-        built = run(
-            mixture,
-            catalog=load_catalog(catalog),
-            out=out,
-            mirror=mirror,
-            seed=seed,
-            limit=limit,
-            workers=workers,
-            memory=memory << 20,
-            engine=engine,
-            ray_address=ray_address,
-            reporters=reporters,
-        )
-    click.echo(json.dumps(built.lock, ensure_ascii=False) if as_json else display.built(built), nl=as_json)
+main.add_command(build)
 
 
 @main.command("list", epilog="Example: mix list --kind question-answering")
@@ -275,37 +204,31 @@ def add(
         click.echo(f"\nadded to {added.catalog}. Now: mix preview {added.name}{where}", err=True)
 
 
-@main.command(epilog="Example: mix verify mixtures/starter")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@json_option
-def verify(folder: Path, as_json: bool) -> None:
-    """Hash every file of the mixture in DIR again, and compare with its lock."""
-    from taskmix.output.lock import verify as run
-
-    lock = run(folder)
-    files, rows = len(lock["outputs"]), sum(split["rows"] for split in lock["splits"].values())
-    if as_json:
-        click.echo(json.dumps({"ok": True, "files": files, "rows": rows}))
-    else:
-        click.echo(f"{folder}: {files} files and {rows:,} rows are what the lock says")
+for command in (verify, diff):
+    main.add_command(command)
+main.add_command(push)
 
 
-@main.command(epilog="Example: mix explain mixtures/starter 5f0c2a9be14d7c3380f1a6b2")
-@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@main.command(epilog="Example: mix explain mixtures/starter ad59c0313e4498c3b5375e25")
+@click.argument("folder", metavar="DIR|URL")
 @click.argument("row_id", metavar="ID")
 @catalog_option
 @mirror_option
 @json_option
-def explain(folder: Path, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
+def explain(folder: str, row_id: str, catalog: Path | None, mirror: Path | None, as_json: bool) -> None:
     """Trace the row ID of the mixture in DIR to its source, and render it again.
 
     Exit 1 if it has not the same bytes any more.
     """
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display
+    from taskmix.cli.progress import transfer
     from taskmix.explaining import explain as run
+    from taskmix.sharing.fetching import folder_of
 
-    found = run(folder, row_id, catalog=load_catalog(catalog), mirror=mirror)
+    with transfer("received") as report:
+        here = folder_of(folder, report=report)
+    found = run(here, row_id, catalog=load_catalog(catalog), mirror=mirror)
     click.echo(display.explained_json(found) if as_json else display.explained(found), nl=as_json)
     if not found.same:
         raise click.exceptions.Exit(1)
@@ -322,7 +245,8 @@ def init(folder: Path) -> None:
     click.echo(f"\nNow: cd {folder} && mix build")
 
 
-main.add_command(import_)
+for group in (import_, cache):
+    main.add_command(group)
 
 
 @main.command(epilog='Example: eval "$(mix completion bash)"')

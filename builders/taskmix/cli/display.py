@@ -1,53 +1,24 @@
 """How results look on a terminal. Text from data and catalogs is shown with its control characters spelled out."""
 
 import dataclasses
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from taskmix.building import Built
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.cli.queries import Json
+from taskmix.cli.tables import printed as _print
+from taskmix.cli.tables import table as _table
 from taskmix.explaining import Explained
 from taskmix.mixing.parts import SPLITS, Part, figures
 from taskmix.mixing.plan import Plan
 from taskmix.previewing import Preview
 from taskmix.templates.sandbox import END, START
 from taskmix.text import visible
-
-_PIPE_WIDTH = 240
-"""Columns where stdout is no terminal: wide enough that no name is broken over two lines."""
-
-
-def _print(*parts: Table | Text | str) -> str:
-    """Return rich output as text, in colour where stdout shows it."""
-    target = Console()
-    width = target.width if target.is_terminal else _PIPE_WIDTH
-    console = Console(
-        file=io.StringIO(),
-        width=width,
-        force_terminal=target.is_terminal,
-        color_system="standard" if target.is_terminal else None,
-        highlight=False,
-    )
-    with console.capture() as capture:
-        for part in parts:
-            console.print(part, markup=False, soft_wrap=isinstance(part, Text | str))
-    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-
-
-def _table(head: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]], title: str = "") -> Table:
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name, justify in head:
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    return table
 
 
 def built(result: Built) -> str:

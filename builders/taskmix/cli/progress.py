@@ -1,6 +1,7 @@
 """Progress on stderr: a bar with rows/s and time left on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +10,19 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.text import Text
 
 from taskmix.building import Reporters
+from taskmix.sharing.pushed import Reporter
 
 _SECONDS_BETWEEN_LINES = 5.0
 
@@ -92,3 +96,62 @@ class _Lines:
             f"{self.done:,} of {self.total:,} rendered, {speed:,.0f} rows/s, {left:.0f} s left",
             file=sys.stderr,
         )
+
+
+@contextmanager
+def transfer(done: str) -> Iterator[Reporter]:
+    """Yield what is to be called while bytes are sent or received (`done` is the word for it)."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        lines = _ByteLines(done)
+        yield Reporter(lines.start, lines.sent, lines.finish)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task(done, total=None, visible=False)
+        yield Reporter(
+            start=lambda size: bar.update(shown, total=size, visible=True),
+            sent=lambda size: bar.update(shown, advance=size),
+            finish=lambda: bar.update(shown, visible=False),
+        )
+
+
+@dataclass
+class _ByteLines:
+    """Plain lines: how much there is, then every few seconds how much is done and how long the rest takes."""
+
+    word: str
+    total: int = 0
+    done: int = 0
+    started: float = 0.0
+    last: float = 0.0
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def start(self, size: int) -> None:
+        self.total, self.started = size, time.monotonic()
+        self.last = self.started
+        print(f"{size:,} bytes to be {self.word}", file=sys.stderr)
+
+    def sent(self, size: int) -> None:
+        with self._counting:
+            self.done += size
+            now = time.monotonic()
+            if now - self.last < _SECONDS_BETWEEN_LINES:
+                return
+            self.last = now
+            self._show(now)
+
+    def finish(self) -> None:
+        self._show(time.monotonic())
+
+    def _show(self, now: float) -> None:
+        speed = self.done / max(now - self.started, 1e-9)
+        left = (self.total - self.done) / speed if speed > 0 else 0
+        shown = f"{self.done:,} of {self.total:,} bytes {self.word}, {speed / 1e6:,.1f} MB/s, {left:.0f} s left"
+        print(shown, file=sys.stderr)

@@ -124,7 +124,10 @@ def _branches(
     one, other = t.fork(), t.fork()
     first, second = then(one), otherwise(other)
     picked = merge(condition, first, second)
-    # most values tell themselves where the condition is unknown
+    # most values tell themselves where the condition or a side is unknown
+    if isinstance(picked, Clash):
+        one.check(first)
+        other.check(second)
     t.join(condition, one, other, told=not isinstance(picked, Clash))
     return picked
 

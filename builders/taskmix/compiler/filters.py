@@ -210,8 +210,12 @@ def length(c: Context, value: Any_) -> Any_:
         size = found.expr.list.len()
     elif isinstance(found.type, StructOf):
         size = pl.when(found.expr.is_not_null()).then(pl.lit(len(found.type.fields)))
-    elif found.undefined is True and not c.strict:
+    elif found.type == NOTHING and found.undefined is True and not c.strict:
         return constant(0)
+    elif found.undefined is not False and not c.strict:
+        # nothing else of these types has a length
+        size = pl.when(found.is_undefined()).then(pl.lit(0, dtype=pl.Int64))
+        return Value(size, INT, unknown=True)
     else:
         return FAILS
     if found.undefined is not False and not c.strict:
@@ -281,14 +285,15 @@ def _int_of_text(found: Value, default: Value) -> Any_:
     decimal = plain.str.contains(r"^[+-]?[0-9]{1,15}\.[0-9]{0,15}$")
     number = pl.when(whole).then(plain).when(decimal).then(plain.str.split(".").list.first())
     expr = number.str.strip_prefix("+").cast(pl.Int64, strict=False)
-    hopeless = _no_number(found.expr, plain)
+    hopeless = _no_number(found.expr)
     return _or_default(found, expr, expr.is_not_null(), hopeless, default)
 
 
-def _no_number(text: pl.Expr, stripped_text: pl.Expr) -> pl.Expr:
+def _no_number(text: pl.Expr) -> pl.Expr:
     """Return whether Python surely reads no number from a text; what is left in doubt goes to Jinja."""
     no_digit = ~text.str.contains(r"(?i)\p{Nd}|inf|nan")
-    return no_digit | stripped_text.str.contains(_NOT_IN_NUMBERS)
+    # beside other whitespace, that of C may be left
+    return no_digit | text.str.strip_chars(rules.WHITESPACE).str.contains(_NOT_IN_NUMBERS)
 
 
 def _or_default(found: Value, expr: pl.Expr, certain: pl.Expr, failed: pl.Expr, default: Value) -> Any_:
@@ -316,7 +321,7 @@ def float_(c: Context, value: Any_, default: Any_ = _ZERO_FLOAT) -> Any_:
         plain = found.expr.str.strip_chars(_SPACE)
         simple = plain.str.contains(r"^[+-]?[0-9]{1,15}(\.[0-9]{0,15})?$")
         expr = pl.when(simple).then(plain.str.strip_prefix("+")).cast(pl.Float64, strict=False)
-        hopeless = _no_number(found.expr, plain)
+        hopeless = _no_number(found.expr)
     elif found.type == NOTHING:
         return other if found.none is True else FAILS
     else:

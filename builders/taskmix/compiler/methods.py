@@ -112,7 +112,8 @@ def join(c: Context, text: Value, iterable: Any_) -> Any_:
     if items.type.item == NOTHING:
         return filters.joined(c, items, text)
     if items.type.item != TEXT:
-        return Value(pl.when(items.expr.list.len() == 0).then(pl.lit("")), TEXT, unknown=True)
+        empty = (items.expr.list.len() == 0) & text.expr.is_not_null()
+        return Value(pl.when(empty).then(pl.lit("")), TEXT, unknown=True)
     clean = filters.all_texts(items)
     return filters.joined(c, clean, text)
 
@@ -359,7 +360,9 @@ def range_(c: Context, *args: Any_) -> Any_:
 
 
 def _numbers(start: pl.Expr, end: pl.Expr, step: int) -> Value:
-    fits = ((end - start).abs() <= _MOST_RANGE) & (start.abs() < 2**62) & (end.abs() < 2**62)
+    # the magnitude of -(2**63) would not fit
+    bounded = start.is_between(-(2**62), 2**62) & end.is_between(-(2**62), 2**62)
+    fits = bounded & ((end - start).abs() <= _MOST_RANGE)
     known_start, known_end = pl.when(fits).then(start), pl.when(fits).then(end)
     numbers = pl.int_ranges(known_start, known_end, step, dtype=pl.Int64)
     return Value(numbers, RANGE, unknown=True)

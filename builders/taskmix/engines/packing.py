@@ -19,14 +19,15 @@ from taskmix.engines.recipes import Recipe
 from taskmix.errors import SourceError
 from taskmix.kinds import KINDS, Kind
 from taskmix.mixing.examples import Exemplars
-from taskmix.sources import files, hub
+from taskmix.sources import hub
+from taskmix.sources.finding import Stamp, stamp
 from taskmix.sources.opening import Source
 from taskmix.tasks.held import Held
 from taskmix.tasks.task import Task
 from taskmix.templates.rowwise import Workers
 from taskmix.text import shown
 
-Stamps = Mapping[str, files.Stamp | None]
+Stamps = Mapping[str, Stamp | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ def pack(recipe: Recipe) -> Packed:
     """Return a recipe as bytes."""
     into = io.BytesIO()
     _Pickler(into, pickle.HIGHEST_PROTOCOL).dump(recipe)
-    found = {name: files.stamp(file) for name, file in source_files(recipe).items()}
+    found = {name: stamp(file) for name, file in source_files(recipe).items()}
     return Packed(into.getvalue(), found)
 
 
@@ -69,16 +70,16 @@ def unpack(content: bytes) -> Recipe:
 def other_copies(recipe: Recipe, stamps: Stamps) -> dict[str, str]:
     """Return the SHA-256 of files that may not be the ones that the plan was made from: those of another stamp."""
     here = source_files(recipe)
-    return {name: sha256_of(file) for name, file in here.items() if files.stamp(file) != stamps[name]}
+    return {name: sha256_of(file) for name, file in here.items() if stamp(file) != stamps[name]}
 
 
 def sha256_of(file: Path) -> str:
     """Return the SHA-256 of a file, which is read once for each state that it is in."""
-    return _sha256(file, files.stamp(file))
+    return _sha256(file, stamp(file))
 
 
 @functools.lru_cache(maxsize=4096)
-def _sha256(file: Path, stamp: files.Stamp | None) -> str:
+def _sha256(file: Path, now: Stamp | None) -> str:
     return hashing.file_sha256(file)
 
 
@@ -94,7 +95,9 @@ class _Pickler(pickle.Pickler):
             own = [each.name for each in dataclasses.fields(value) if each.name not in left_out]
             return _task, ({name: getattr(value, name) for name in own},)
         if isinstance(value, Exemplars):
-            return Exemplars, (value.task, value.split, value.few, value.key)
+            public = [each.name for each in dataclasses.fields(value) if not each.name.startswith("_")]
+            # only the few that are shown are chosen from on a node: the same ones
+            return _exemplars, ({name: getattr(value, name) for name in public} | {"rows": value.few},)
         if isinstance(value, Source):
             return Source, (value.label, value.root, value.splits, value.commit)
         return NotImplemented
@@ -102,6 +105,10 @@ class _Pickler(pickle.Pickler):
 
 def _kind(name: str) -> Kind:
     return KINDS[name]
+
+
+def _exemplars(known: dict[str, Any]) -> Exemplars:
+    return Exemplars(**known)
 
 
 def _task(known: dict[str, object]) -> Task:

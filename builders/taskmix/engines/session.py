@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,8 @@ _AHEAD = 2
 """Tasks under way for each CPU: one runs, the next is there when it ends."""
 _ENVIRONMENT = {"POLARS_MAX_THREADS": "1"}
 """A task is given one CPU."""
+_PATIENCE = 10.0
+_HINT = "--ray-address, or $RAY_ADDRESS, is HOST:PORT of a cluster's head, with the Ray that is installed here"
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Set to 0, a Ray that is started here listens on the loopback address alone, on Linux too."""
 
@@ -110,6 +113,7 @@ def _imported(address: str) -> Any:
 
 
 def _connect(ray: Any, address: str, width: int | None) -> None:
+    _check_listening(address)
     own: dict[str, Any] = {}
     if address == "local":
         own = {"include_dashboard": False, "num_cpus": width}
@@ -122,8 +126,19 @@ def _connect(ray: Any, address: str, width: int | None) -> None:
             **own,
         )
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
-        hint = "--ray-address, or $RAY_ADDRESS, is HOST:PORT of its head; it has this version of Ray"
-        raise UsageError(f"the Ray cluster does not answer: {_first_line(error)}", where=address, hint=hint) from None
+        raise UsageError(f"the Ray cluster does not answer: {_first_line(error)}", where=address, hint=_HINT) from None
+
+
+def _check_listening(address: str) -> None:
+    """Raise UsageError if nothing listens at HOST:PORT on another machine: Ray itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    # of its own address Ray makes that of the machine's network
+    if not host or not port.isdecimal() or host in ("127.0.0.1", "localhost", "[::1]"):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"nothing answers there: {error}", where=address, hint=_HINT) from None
 
 
 def _first_line(error: Exception) -> str:

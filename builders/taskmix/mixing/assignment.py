@@ -43,14 +43,18 @@ class Assignment(Protocol):
 
 @dataclass(frozen=True)
 class EveryTemplate:
-    """Slots are templates: as in evaluation, where each row comes under every one, after so many worked examples."""
+    """Slots are templates: as in evaluation, where each row comes under every one.
 
-    shots: int = 0
+    `shots` has the number of worked examples for each template; empty, there are none.
+    """
+
+    shots: tuple[int, ...] = ()
     passes: int = 1
 
     def __call__(self, numbers: "Numbers", slot: int) -> pl.DataFrame:
         """Return what `Assignment` says."""
-        return _frame(numbers, 0, np.uint32(slot), np.uint8(self.shots), np.False_)
+        shots = self.shots[slot] if self.shots else 0
+        return _frame(numbers, 0, np.uint32(slot), np.uint8(shots), np.False_)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Drawn:
         groups: the indices of the templates of each style.
         shares: the share of each style but the plain one.
         few_shot: the share of examples after worked ones, the least and the most of these.
+        shown: how many worked examples there are of each template.
         options: the share of lists of options, and which templates may have one.
         passes: the number of slots.
     """
@@ -81,18 +86,14 @@ class Drawn:
     groups: Mapping[str, tuple[int, ...]]
     shares: Mapping[str, float]
     few_shot: tuple[float, int, int]
+    shown: tuple[int, ...]
     options: tuple[float, tuple[bool, ...]]
     passes: int = 1
 
     def __call__(self, numbers: "Numbers", slot: int) -> pl.DataFrame:
         """Return what `Assignment` says."""
         template = self._templates(numbers, slot)
-        share, least, most = self.few_shot
-        shots = np.zeros(len(numbers), np.uint8)
-        if share:
-            draw = self._draw("few-shot", numbers, slot)
-            count = least + hashing.draw(np.uint64(1), draw) % np.uint64(most - least + 1)
-            shots = np.where(draw < hashing.threshold(share), count, 0).astype(np.uint8)
+        shots = self._shots(numbers, slot, template)
         listed, may = self.options
         options = np.zeros(len(numbers), np.bool_)
         if listed:
@@ -101,22 +102,44 @@ class Drawn:
 
     def _templates(self, numbers: "Numbers", slot: int) -> "NDArray[np.uint32]":
         draw = self._draw("template", numbers)
-        chosen, edge = _pick(draw, slot, self.groups[PLAIN]), sum(self.shares.values())
-        if self.shares:
-            style = self._draw("style", numbers, slot)
-        for name, share in reversed([*self.shares.items()]):
-            chosen = np.where(style < hashing.threshold(edge), _pick(draw, slot, self.groups[name]), chosen)
-            edge -= share
-        return chosen
+        chosen, free = np.zeros(len(numbers), np.uint32), np.ones(len(numbers), np.bool_)
+        turn, rest = np.full(len(numbers), slot, np.uint64), 1.0
+        for name, share in self.shares.items():
+            before, here = _turns(turn, share / rest, self._draw("style", numbers, name))
+            chosen = np.where(free & here, _pick(draw, before, self.groups[name]), chosen)
+            free, turn, rest = free & ~here, turn - before, rest - share
+        return np.where(free, _pick(draw, turn, self.groups[PLAIN]), chosen)
+
+    def _shots(self, numbers: "Numbers", slot: int, template: "NDArray[np.uint32]") -> "NDArray[np.uint8]":
+        share, least, most = self.few_shot
+        if not share:
+            return np.zeros(len(numbers), np.uint8)
+        draw = self._draw("few-shot", numbers, slot)
+        upto = np.minimum(most, np.array(self.shown, np.int64)[template])
+        range_ = np.maximum(upto - least + 1, 1).astype(np.uint64)
+        count = np.uint64(least) + hashing.draw(np.uint64(1), draw) % range_
+        return np.where((draw < hashing.threshold(share)) & (upto >= least), count, 0).astype(np.uint8)
 
     def _draw(self, purpose: str, numbers: "Numbers", *more: object) -> "Numbers":
         return hashing.draw(np.uint64(hashing.key(*self.names, purpose, *more)), numbers)
 
 
-def _pick(draws: "Numbers", slot: int, group: Sequence[int]) -> "NDArray[np.uint32]":
+def _turns(turn: "Numbers", share: float, draws: "Numbers") -> "tuple[Numbers, NDArray[np.bool_]]":
+    """Return how many of a row's turns before this one take a share of them, and whether this one does.
+
+    They are spread evenly from where the draw begins: of any n turns in a row the share takes n * share, rounded down
+    or up. In numbers of 32 bits after the point.
+    """
+    step = np.uint64(min(round(share * 2**32), 2**32))
+    place = turn * step + (draws >> np.uint64(32))
+    before = place >> np.uint64(32)
+    return before, (place + step) >> np.uint64(32) > before
+
+
+def _pick(draws: "Numbers", turn: "Numbers", group: Sequence[int]) -> "NDArray[np.uint32]":
     """Return the template index that each draw picks from a group, or that many further on."""
     count = np.uint64(len(group))
-    picked: NDArray[np.uint32] = np.array(group, np.uint32)[(draws % count + np.uint64(slot)) % count]
+    picked: NDArray[np.uint32] = np.array(group, np.uint32)[(draws % count + turn) % count]
     return picked
 
 
@@ -131,7 +154,7 @@ def drawn(
     templates: Sequence[Template],
     styles: StylesSpec,
     optional: Sequence[bool],
-    exemplars: int,
+    shown: Sequence[int],
     passes: int,
 ) -> Drawn:
     """Return how a mixture's styles fall on the templates of a task.
@@ -141,7 +164,7 @@ def drawn(
         templates: those that train.
         styles: the mixture's.
         optional: which templates may be followed by a list of options.
-        exemplars: how many worked examples there are to show, beside a row itself.
+        shown: how many worked examples of each template there are to show, beside a row itself.
         passes: the number of slots.
     """
     shares = {"inverted": styles.inverted, "chain-of-thought": styles.chain_of_thought}
@@ -149,10 +172,10 @@ def drawn(
         style: tuple(index for index, each in enumerate(templates) if each.style == style) for style in (PLAIN, *shares)
     }
     few = (0.0, 0, 0)
-    if styles.few_shot is not None and styles.few_shot.k[0] <= exemplars:
-        few = (styles.few_shot.share, styles.few_shot.k[0], min(styles.few_shot.k[1], exemplars))
+    if styles.few_shot is not None:
+        few = (styles.few_shot.share, styles.few_shot.k[0], styles.few_shot.k[1])
     given = {style: share for style, share in shares.items() if share and groups[style]}
-    return Drawn(names, groups, given, few, (styles.listing.share, tuple(optional)), passes)
+    return Drawn(names, groups, given, few, tuple(shown), (styles.listing.share, tuple(optional)), passes)
 
 
 def style_name(style: str, variant: int) -> str:

@@ -1,7 +1,7 @@
 """From planned rows to rendered examples, a bounded number at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
 from threading import Lock
@@ -15,7 +15,7 @@ from taskmix.catalog.models import OptionsSpec
 from taskmix.compiler.templates import RowWise
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.mixing.assignment import OPTIONS, SHOTS, SLOT, TEMPLATE, Assignment, EveryTemplate
-from taskmix.mixing.styles import option_lists, places, worked_examples
+from taskmix.mixing.styles import Shown, can_be_shown, has_letters, option_lists, places, worked_examples
 from taskmix.rendering import Rendered, render
 from taskmix.rowsets import RowSet, lowest
 from taskmix.tasks.task import Split, Task
@@ -118,7 +118,7 @@ def _rows_at_once(posing: Posing, template: Template, planned: pl.DataFrame) -> 
     """Return of how many rows the worked examples together stay within bounds."""
     if posing.exemplars is None or not planned[SHOTS].max():
         return len(planned)
-    texts, _ = posing.exemplars.texts(posing, template, options=planned[OPTIONS][0])
+    texts = posing.exemplars.shown(template, options=planned[OPTIONS][0]).looks[-1]
     each = int(texts.str.len_bytes().sum()) // max(1, len(texts)) * int(planned[SHOTS].to_numpy().max()) + 1
     return max(1, _SHOWN_BYTES // each)
 
@@ -163,7 +163,7 @@ def _posed(posing: Posing, index: int, rows: pl.DataFrame, planned: pl.DataFrame
     """Render one template on rows of one task, and wrap it in the styles that are planned."""
     template, listed = posing.templates[index], bool(planned[OPTIONS][0])
     rendered = _rendered(posing, template, rows, alternatives=listed or posing.evaluation)
-    texts = _styled(posing, template, rendered.rows, rows[SOURCE_ROW].to_numpy(), planned)
+    texts = _styled(posing, template, rendered.rows, planned)
     if not posing.evaluation:
         texts = texts.drop("choices", "answer", "references", strict=False)
     whole = texts.with_columns(planned.get_columns())
@@ -181,9 +181,7 @@ def _alternatives(task: Task) -> Alternatives:
     return Alternatives(by_label, task.kind.answer, task.kind.by_word)
 
 
-def _styled(
-    posing: Posing, template: Template, rendered: pl.DataFrame, numbers: "Numbers", planned: pl.DataFrame
-) -> pl.DataFrame:
+def _styled(posing: Posing, template: Template, rendered: pl.DataFrame, planned: pl.DataFrame) -> pl.DataFrame:
     """Add `prompt` and `ending` to rendered texts, with the options and worked examples that are planned."""
     if planned[OPTIONS][0]:
         rendered = _with_options(posing, template, rendered, planned)
@@ -205,9 +203,16 @@ def _with_options(posing: Posing, template: Template, rendered: pl.DataFrame, pl
 def _with_shots(
     posing: Posing, exemplars: "Exemplars", template: Template, rendered: pl.DataFrame, planned: pl.DataFrame
 ) -> pl.DataFrame:
-    texts, rows = exemplars.texts(posing, template, options=planned[OPTIONS][0])
-    shown = worked_examples(*_shots(posing, exemplars, template, planned), texts, rows)
-    return rendered.with_columns(instruction=pl.concat_str(shown, "instruction"))
+    look = np.zeros(len(planned), np.intp)
+    if listed := bool(planned[OPTIONS][0]):
+        look = has_letters(_slot_draws(posing, "options", template, planned), posing.options).astype(np.intp)
+    shots = _shots(posing, exemplars, template, planned)
+    shown = worked_examples(*shots, exemplars.shown(template, options=listed), look)
+    first = pl.when(pl.col("instruction") == "")
+    return rendered.with_columns(
+        instruction=first.then(pl.lit("")).otherwise(pl.concat_str(shown, "instruction")),
+        input=first.then(pl.concat_str(shown, "input")).otherwise("input"),
+    )
 
 
 def _shots(
@@ -225,7 +230,7 @@ def shown_rows(posing: Posing, planned: pl.DataFrame) -> list[int]:
     if posing.exemplars is None or not planned[SHOTS][0]:
         return []
     template = posing.templates[planned[TEMPLATE][0]]
-    _, rows = posing.exemplars.texts(posing, template, options=planned[OPTIONS][0])
+    rows = posing.exemplars.shown(template, options=planned[OPTIONS][0]).rows
     found = places(*_shots(posing, posing.exemplars, template, planned), rows)
     return [int(rows[place[0]]) for place, use in found if use[0]]
 
@@ -268,41 +273,61 @@ def _conversations(rows: pl.DataFrame, planned: pl.DataFrame) -> Examples:
 class Exemplars:
     """Worked examples of a task: a few rows that train, or could, under each template.
 
-    `rows` are those to choose from; the few are the same for all examples, so that only they have to be read.
+    Attributes:
+        task: the task.
+        split: the source's split that they are from.
+        templates: those that they can be shown under.
+        seed: the mixture's.
+        options: how lists of options look.
+        rows: those to choose from; the few are the same for all examples, so that only they have to be read.
+        key: of the draws that choose them.
     """
 
     task: Task
     split: Split
+    templates: tuple[Template, ...]
+    seed: int
+    options: OptionsSpec
     rows: RowSet
     key: int
     _frame: pl.DataFrame | None = None
-    _texts: dict[tuple[str, bool], tuple[pl.Series, "Numbers"]] = field(default_factory=dict)
+    _shown: dict[tuple[str, bool], Shown] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def __len__(self) -> int:
-        """Return how many can be shown before any row, which is none of them itself."""
-        return max(0, min(len(self.rows), _EXEMPLARS) - 1)
+    def most(self, template: Template) -> int:
+        """Return how many can be shown under a template before any row, which is none of them itself."""
+        if template.drops_empty:
+            return self.shown(template, options=False).most
+        return can_be_shown(min(len(self.rows), _EXEMPLARS))
 
     @property
     def few(self) -> RowSet:
         """Return the rows that are shown."""
         return lowest([self.rows], [self.key], _EXEMPLARS)[0]
 
-    def texts(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
-        """Return prompt and completion of each, under a template and with options or without, and their rows."""
-        with self._lock:
-            if (template.name, options) not in self._texts:
-                self._texts[template.name, options] = self._shown(posing, template, options=options)
-            return self._texts[template.name, options]
+    def shown(self, template: Template, *, options: bool) -> Shown:
+        """Return prompt and completion of each under a template: in one look, or with lists of options in two.
 
-    def _shown(self, posing: Posing, template: Template, *, options: bool) -> tuple[pl.Series, "Numbers"]:
+        The first of the two has dashes before the options, the second letters.
+        """
+        with self._lock:
+            if (template.name, options) not in self._shown:
+                self._shown[template.name, options] = self._pose(template, options=options)
+            return self._shown[template.name, options]
+
+    def _pose(self, template: Template, *, options: bool) -> Shown:
         if self._frame is None:
-            names = names_read(self.task, posing.templates, evaluation=True)
-            self._frame = pl.concat(self.task.rows(self.split, self.few, names))
-        own = Posing(self.task, self.split, posing.templates, EveryTemplate(), posing.seed, posing.options)
-        rendered = _rendered(own, template, self._frame, alternatives=options).rows
+            self._frame = pl.concat(
+                self.task.rows(self.split, self.few, names_read(self.task, self.templates, evaluation=True))
+            )
+        plain = Posing(self.task, self.split, self.templates, EveryTemplate(), self.seed)
+        rendered = _rendered(plain, template, self._frame, alternatives=options).rows
         numbers = self._frame[SOURCE_ROW].to_numpy()
         planned = EveryTemplate()(numbers, 0).with_columns(pl.lit(options).alias(OPTIONS))
-        whole = _styled(own, template, rendered, numbers, planned).with_columns(self._frame[SOURCE_ROW])
-        full = whole.filter(pl.col("output").is_not_null())
-        return full.select(pl.concat_str("prompt", "output")).to_series(), full[SOURCE_ROW].to_numpy()
+        full = rendered["output"].is_not_null()
+        looks = []
+        for lettered in (0.0, 1.0) if options else (0.0,):
+            posing = replace(plain, options=self.options.model_copy(update={"lettered": lettered}))
+            posed = _styled(posing, template, rendered, planned).filter(full)
+            looks.append(posed.select(pl.concat_str("prompt", "output")).to_series())
+        return Shown(numbers[full.to_numpy()], tuple(looks))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.errors import CatalogError, SourceError, nearest
-from taskmix.sources.files import find_splits
+from taskmix.sources.finding import find_splits
 from taskmix.text import quoted
 
 

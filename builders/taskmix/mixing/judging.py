@@ -26,13 +26,23 @@ def scored(spec: MixtureSpec, templates: Iterable[Template]) -> tuple[Template, 
     return tuple(template for template in templates if template.style in styles)
 
 
+def chosen(spec: MixtureSpec, limit: int | None, task: Task, split: Split, usable: Usable) -> RowSet:
+    """Return the rows of a split that are evaluated: those with the smallest hashes."""
+    count = min(n for n in (spec.evaluation.rows, limit) if n is not None)
+    return lowest([usable.rows], [key(spec, task, split, "evaluate")], count)[0]
+
+
 @dataclass(frozen=True)
 class Judging:
-    """Plans the evaluation splits: a few rows of each, under every template that scores."""
+    """Plans the evaluation splits: a few rows of each, under every template that scores.
+
+    `usable` is what all splits have, `clean` what of it may be shown as worked examples.
+    """
 
     spec: MixtureSpec
     limit: int | None
     usable: Mapping[Key, Usable]
+    clean: Mapping[Key, Usable]
 
     def seen(self, task: Task) -> list[Part]:
         """Return the parts of a task that trains, under the templates it trains with, and under withheld ones."""
@@ -59,12 +69,9 @@ class Judging:
         self, task: Task, name: OutSplit, split: Split, templates: tuple[Template, ...], train: Split | None
     ) -> Part:
         usable = self.usable[task.name, split]
-        limit = min(n for n in (self.spec.evaluation.rows, self.limit) if n is not None)
-        (rows,) = lowest([usable.rows], [key(self.spec, task, split, "evaluate")], limit)
-        exemplars = self._exemplars(task, name, split, rows, train)
-        shots = (
-            min(self.spec.evaluation.few_shot.k, len(exemplars)) if exemplars and self.spec.evaluation.few_shot else 0
-        )
+        rows = chosen(self.spec, self.limit, task, split, usable)
+        exemplars = self._exemplars(task, name, split, rows, templates, train)
+        shots = self._shots(exemplars, templates)
         posing = Posing(
             task, split, templates, EveryTemplate(shots), self.spec.seed, exemplars=exemplars, evaluation=True
         )
@@ -76,13 +83,27 @@ class Judging:
         return Part(name, posing, fitting, counts)
 
     def _exemplars(
-        self, task: Task, name: OutSplit, split: Split, rows: RowSet, train: Split | None
+        self,
+        task: Task,
+        name: OutSplit,
+        split: Split,
+        rows: RowSet,
+        templates: tuple[Template, ...],
+        train: Split | None,
     ) -> Exemplars | None:
         few = self.spec.evaluation.few_shot
-        if few is None or name not in few.splits or not task.templates:
+        if few is None or name not in few.splits or not templates:
             return None
-        if train is None or (task.name, train) not in self.usable:
+        if train is None or (task.name, train) not in self.clean:
             return None
-        source = self.usable[task.name, train].rows
+        source = self.clean[task.name, train].rows
         shown = source - rows if train == split else source
-        return Exemplars(task, train, shown, key(self.spec, task, train, "sample"))
+        draws = key(self.spec, task, train, "sample")
+        return Exemplars(task, train, templates, self.spec.seed, self.spec.styles.listing, shown, draws)
+
+    def _shots(self, exemplars: Exemplars | None, templates: tuple[Template, ...]) -> tuple[int, ...]:
+        """Return how many worked examples there are before the rows of each template."""
+        few = self.spec.evaluation.few_shot
+        if exemplars is None or few is None:
+            return ()
+        return tuple(min(few.k, exemplars.most(template)) for template in templates)

@@ -5,18 +5,21 @@ rows, at a bit a row, and what follows from them; examples are worked out when t
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import polars as pl
 
 from taskmix.catalog.loading import Catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
-from taskmix.catalog.selection import select
+from taskmix.catalog.selection import overridden, select
 from taskmix.errors import CatalogError
+from taskmix.mixing.cleaning import Evaluated, clean
 from taskmix.mixing.examples import Progress, no_progress
-from taskmix.mixing.holdout import assign_roles
-from taskmix.mixing.judging import Judging, splits_read
+from taskmix.mixing.holdout import Roles, assign_roles
+from taskmix.mixing.judging import Judging, chosen, splits_read
 from taskmix.mixing.parts import SPLITS, Part
-from taskmix.mixing.reading import Reader
+from taskmix.mixing.reading import Key, Reader, Usable
 from taskmix.mixing.tokens import Counter, open_tokenizer
 from taskmix.mixing.training import train
 from taskmix.tasks.held import Held
@@ -31,7 +34,8 @@ CONVERSATION_FORMATS = frozenset(("messages", "sharegpt"))
 class Plan:
     """A mixture, resolved. `excluded` maps relatives of held-out tasks to what they are related to.
 
-    `tokenizer` is the hash of the tokenizer that its budget is counted by.
+    `tokenizer` is the hash of the tokenizer that its budget is counted by; `dropped` has the rows that leave train for
+    being in an evaluation split, see `cleaning.Cleaned`.
     """
 
     mixture: str
@@ -43,6 +47,7 @@ class Plan:
     refused: Mapping[str, str]
     limit: int | None = None
     tokenizer: str | None = None
+    dropped: pl.DataFrame = field(default_factory=pl.DataFrame, repr=False, compare=False)
 
     @property
     def seed(self) -> int:
@@ -85,22 +90,26 @@ def make_plan(
         TaskmixError: of the kind that fits, before anything is written.
     """
     name, spec = catalog.mixture(mixture)
-    spec = _overridden(spec, seed, limit)
+    spec = overridden(spec, seed, limit)
     selection = select(catalog, name)
     roles = assign_roles(catalog, name, selection.tasks)
     held, names = Held(memory), (*roles.train, *roles.heldout)
     tasks = {each: open_task(catalog.tasks[each], mirror, workers, held) for each in names}
     _check_format(catalog, name, spec, tasks.values())
     _check_train(tasks[each] for each in roles.train)
-    usable = Reader(progress, workers).read(_wanted(spec, tasks, roles.heldout))
-    judging = Judging(spec, limit, usable)
+    reader = Reader(progress, workers)
+    usable = reader.read(_wanted(spec, tasks, roles.heldout))
+    evaluated = _evaluated(spec, limit, tasks, roles, usable)
+    cleaned = clean(spec, reader, evaluated, _trained_on(spec, tasks, roles, usable), usable)
+    judging = Judging(spec, limit, usable, cleaned.usable)
     parts = [part for each in roles.train for part in judging.seen(tasks[each])]
     parts += [judging.unseen(tasks[each]) for each in roles.heldout]
     tokens = _tokens(catalog, name, spec)
-    parts += train(spec, [tasks[each] for each in roles.train], usable, selection.weights, tokens)
+    parts += train(spec, [tasks[each] for each in roles.train], cleaned.usable, selection.weights, tokens)
     parts.sort(key=lambda part: (SPLITS.index(part.split), part.task.name))
     tokenizer = None if tokens is None else tokens.sha256
-    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, selection.refused, limit, tokenizer)
+    found = selection.refused, limit, tokenizer, cleaned.dropped
+    return Plan(name, spec, catalog, tuple(parts), roles.heldout, roles.excluded, *found)
 
 
 def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None:
@@ -111,24 +120,42 @@ def _tokens(catalog: Catalog, mixture: str, spec: MixtureSpec) -> Counter | None
     return open_tokenizer(spec.sampling.size.tokenizer, catalog.path.parent, where)
 
 
-def _overridden(spec: MixtureSpec, seed: int | None, limit: int | None) -> MixtureSpec:
-    """Return a mixture with the seed and the cap of the command line."""
-    if seed is not None:
-        spec = spec.model_copy(update={"seed": seed})
-    if limit is not None:
-        cap = min(limit, spec.sampling.cap or limit)
-        spec = spec.model_copy(update={"sampling": spec.sampling.model_copy(update={"cap": cap})})
-    return spec
-
-
 def _wanted(spec: MixtureSpec, tasks: Mapping[str, Task], heldout: Collection[str]) -> list[tuple[Task, Split]]:
     """Return the splits to read; of a held-out task that of its worked examples too, if the mixture shows them."""
-    shown = spec.evaluation.few_shot is not None and "heldout" in spec.evaluation.few_shot.splits
+    shown = _shows_heldout(spec)
     return [
         (task, split)
         for name, task in tasks.items()
         for split in splits_read(task, heldout=name in heldout and not shown)
     ]
+
+
+def _evaluated(
+    spec: MixtureSpec, limit: int | None, tasks: Mapping[str, Task], roles: Roles, usable: Mapping[Key, Usable]
+) -> list[Evaluated]:
+    """Return the rows of all evaluation splits."""
+    splits = [(tasks[name], "validation") for name in roles.train if "validation" in tasks[name].splits]
+    splits += [(tasks[name], "heldout") for name in roles.heldout]
+    found = list[Evaluated]()
+    for task, name in splits:
+        (split,) = splits_read(task, heldout=True)
+        rows = chosen(spec, limit, task, split, usable[task.name, split])
+        found.append(Evaluated(task, split, "validation" if name == "validation" else "heldout", rows))
+    return found
+
+
+def _trained_on(
+    spec: MixtureSpec, tasks: Mapping[str, Task], roles: Roles, usable: Mapping[Key, Usable]
+) -> list[tuple[Task, Split]]:
+    """Return the splits whose rows train, or are shown as worked examples."""
+    names = (*roles.train, *(roles.heldout if _shows_heldout(spec) else ()))
+    splits = [(tasks[name], tasks[name].splits["train"]) for name in names if "train" in tasks[name].splits]
+    return [(task, split) for task, split in splits if (task.name, split) in usable]
+
+
+def _shows_heldout(spec: MixtureSpec) -> bool:
+    """Whether evaluation shows worked examples of held-out tasks."""
+    return spec.evaluation.few_shot is not None and "heldout" in spec.evaluation.few_shot.splits
 
 
 def _check_train(tasks: Iterable[Task]) -> None:

@@ -7,12 +7,14 @@ The rate of a task is (Raffel et al. 2020, "Exploring the Limits of Transfer Lea
     rate = weight                               equal
 
 with a largest number K (`max_rate`) and a temperature T, and of a given number of examples each task gets the part
-that its rate is of all rates. In decimal arithmetic, which is the same on every machine.
+that its rate is of all rates. Roots are taken in decimal arithmetic, which is the same on every machine; all else is
+in fractions, so that equal remainders are equal.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, localcontext
+from fractions import Fraction
 from typing import Literal
 
 _DIGITS = 40
@@ -52,29 +54,32 @@ def rations(
     Examples are whole: what rounding down leaves goes to the tasks with the largest remainders, then the first in
     order, so that they add up to `size`. A budget in tokens is rounded for each task instead.
     """
-    with localcontext(prec=_DIGITS):
-        rates = [_rate(supply, strategy, max_rate, temperature) for supply in supplies]
-        total = sum(rates)
-        if size is None:
-            given = [supply.examples for supply in supplies]
-            return [Ration(float(rate), n / max(1, sum(given)), n) for rate, n in zip(rates, given, strict=True)]
-        parts = [size * rate / total for rate in rates]
-        if any(supply.tokens for supply in supplies):
-            examples = [int(part / Decimal(supply.tokens or 1)) for part, supply in zip(parts, supplies, strict=True)]
-        else:
-            examples = _whole(parts, size)
-        return [Ration(float(rate), float(rate / total), number) for rate, number in zip(rates, examples, strict=True)]
+    rates = [_rate(supply, strategy, max_rate, temperature) for supply in supplies]
+    total = sum(rates, Fraction())
+    if size is None:
+        given = [supply.examples for supply in supplies]
+        return [Ration(float(rate), n / max(1, sum(given)), n) for rate, n in zip(rates, given, strict=True)]
+    parts = [size * rate / total for rate in rates]
+    if any(supply.tokens for supply in supplies):
+        examples = [int(part / Fraction(supply.tokens or 1)) for part, supply in zip(parts, supplies, strict=True)]
+    else:
+        examples = _whole(parts, size)
+    return [Ration(float(rate), float(rate / total), number) for rate, number in zip(rates, examples, strict=True)]
 
 
-def _rate(supply: Supply, strategy: str, max_rate: int | None, temperature: float) -> Decimal:
-    weight = Decimal(str(supply.weight))
+def _rate(supply: Supply, strategy: str, max_rate: int | None, temperature: float) -> Fraction:
+    # the shortest decimal that is the number: 0.1 is a tenth
+    weight = Fraction(str(supply.weight))
     if strategy == "equal":
         return weight
     bounded = min(supply.examples, max_rate) if max_rate is not None else supply.examples
-    return weight * Decimal(bounded) ** (1 / Decimal(str(temperature)))
+    if temperature == 1:
+        return weight * bounded
+    with localcontext(prec=_DIGITS):
+        return weight * Fraction(Decimal(bounded) ** (1 / Decimal(str(temperature))))
 
 
-def _whole(parts: Sequence[Decimal], size: int) -> list[int]:
+def _whole(parts: Sequence[Fraction], size: int) -> list[int]:
     """Return whole numbers near the parts that add up to `size`: the largest remainders are rounded up."""
     whole = [int(part) for part in parts]
     by_rest = sorted(range(len(parts)), key=lambda index: (whole[index] - parts[index], index))

@@ -70,7 +70,8 @@ class Reader:
     def _check(self, task: Task, split: Split) -> Usable:
         kept = []
         cut = where = 0
-        for batch, dropped in task.check(split, names_read(task, task.templates, evaluation=True)):
+        names = names_read(task, task.templates, evaluation=True).union(task.asked(), task.compared())
+        for batch, dropped in task.check(split, names):
             if self.stopped():
                 break
             kept.append(batch[SOURCE_ROW].to_numpy())

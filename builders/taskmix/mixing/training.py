@@ -6,6 +6,7 @@ from functools import partial, reduce
 from operator import or_
 
 from taskmix.catalog.models import MixtureSpec, TokensSpec
+from taskmix.errors import CatalogError
 from taskmix.mixing.assignment import PLAIN, Assignment, NoTemplate, drawn
 from taskmix.mixing.examples import Exemplars, Posing, Turn, takes_options
 from taskmix.mixing.fitting import fit, nothing_left
@@ -46,12 +47,14 @@ class Training:
         return sum(len(turn.rows) for turn in self.first)
 
     def part(self, ration: Ration) -> Part:
-        """Return so many examples: whole passes over the rows, and of the last one a part that a hash picks."""
+        """Return so many examples: of every row one after the other, and the last of those rows that a hash picks."""
         turns, missing, number = list[Turn](), ration.examples, 0
         while missing:
-            taken = self._take(self._pass(number), missing)
-            turns += taken
-            missing -= sum(len(turn.rows) for turn in taken)
+            for turn in self._pass(number):
+                draws = key(self.spec, self.posing.task, self.posing.split, "pass", turn.slot)
+                (rows,) = lowest([turn.rows], [draws], missing)
+                turns += [Turn(turn.slot, rows)] if len(rows) else []
+                missing -= len(rows)
             number += 1
         passes = max((turn.slot for turn in turns), default=0) + 1
         posing = replace(self.posing, assignment=self.assignment(passes))
@@ -67,11 +70,6 @@ class Training:
             raise nothing_left(self.posing.task, len(self.rows), lost)
         return turns
 
-    def _take(self, turns: Sequence[Turn], count: int) -> list[Turn]:
-        keys = [key(self.spec, self.posing.task, self.posing.split, "pass", turn.slot) for turn in turns]
-        taken = lowest([turn.rows for turn in turns], keys, count)
-        return [Turn(turn.slot, rows) for turn, rows in zip(turns, taken, strict=True) if len(rows)]
-
 
 def turns_of(number: int, phrasings: int, rows: RowSet) -> tuple[Turn, ...]:
     """Return the slots of a pass over rows."""
@@ -80,14 +78,23 @@ def turns_of(number: int, phrasings: int, rows: RowSet) -> tuple[Turn, ...]:
 
 def training(spec: MixtureSpec, task: Task, usable: Usable) -> Training:
     """Return what a task may give to train."""
+    if not len(usable.rows):
+        found = sum(usable.counts.contaminated.values())
+        raise CatalogError(
+            f"all {found:,} rows of the task {task.name} are in evaluation splits too",
+            where=task.entry.where(),
+            hint="see docs/contamination.md; or hold the task out, or set `decontamination: off`",
+        )
     split, out = task.splits["train"], withheld(spec, task)
     templates = tuple(template for template in task.templates if template.name not in out)
     phrasings = _phrasings(spec, task, templates)
     sample, cap = key(spec, task, split, "sample"), spec.sampling.cap or len(usable.rows)
     exemplars = None
     if spec.styles.few_shot is not None and templates:
-        exemplars = Exemplars(task, split, lowest([usable.rows], [sample], cap)[0], sample)
-    assignment = partial(_assignment, spec, task, templates, len(exemplars) if exemplars is not None else 0)
+        shown = lowest([usable.rows], [sample], cap)[0]
+        exemplars = Exemplars(task, split, templates, spec.seed, spec.styles.listing, shown, sample)
+    most = tuple(exemplars.most(template) for template in templates) if exemplars is not None else ()
+    assignment = partial(_assignment, spec, task, templates, most)
     posing = Posing(task, split, templates, assignment(phrasings), spec.seed, spec.styles.listing, exemplars)
     turns, lost = fit(posing, turns_of(0, phrasings, usable.rows), spec.length)
     fitting = reduce(or_, (turn.rows for turn in turns))
@@ -108,13 +115,13 @@ def _phrasings(spec: MixtureSpec, task: Task, templates: Sequence[Template]) -> 
 
 
 def _assignment(
-    spec: MixtureSpec, task: Task, templates: Sequence[Template], exemplars: int, passes: int
+    spec: MixtureSpec, task: Task, templates: Sequence[Template], shown: Sequence[int], passes: int
 ) -> Assignment:
     if not templates:
         return NoTemplate(passes)
     names = (spec.seed, task.name, task.splits["train"].source_split)
     optional = [takes_options(task, template) for template in templates]
-    return drawn(names, templates, spec.styles, optional, exemplars, passes)
+    return drawn(names, templates, spec.styles, optional, shown, passes)
 
 
 def train(

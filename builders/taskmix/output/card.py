@@ -8,6 +8,7 @@ import yaml
 
 from taskmix.mixing.parts import SPLITS, Part
 from taskmix.mixing.plan import Plan
+from taskmix.output import licences
 from taskmix.output.shards import Written
 from taskmix.text import visible
 
@@ -17,6 +18,8 @@ _SIZES = (
     (100_000, "10K<n<100K"),
     (1_000_000, "100K<n<1M"),
     (10**7, "1M<n<10M"),
+    (10**8, "10M<n<100M"),
+    (10**9, "100M<n<1B"),
 )
 _CATEGORIES = {
     "text-classification": "text-classification",
@@ -28,7 +31,7 @@ _CATEGORIES = {
     "table": "text-generation",
 }
 _MEANINGS = {
-    "train": "what to train on: one template a row",
+    "train": "what to train on",
     "validation": "unseen rows of the training tasks, each under every template",
     "heldout": "tasks that training never saw, each row under every template",
     "heldout_templates": "unseen rows of the training tasks, under phrasings that training never saw",
@@ -44,6 +47,7 @@ def make_card(plan: Plan, written: Written) -> str:
         _loading(plan, written),
         _splits(plan, written),
         _tasks(plan),
+        _licences(plan),
         _holdout(plan),
         _dropped(plan),
         _notes(plan),
@@ -56,12 +60,12 @@ def _front_matter(plan: Plan, written: Written) -> dict[str, object]:
     specs = [part.task.entry.spec for part in plan.parts]
     rows = sum(split.rows for split in written.values())
     return {
-        "license": sorted({licence for spec in specs for licence in _listed(spec.license)}),
+        "license": licences.for_hub(licence for spec in specs for licence in _listed(spec.license)),
         "language": sorted({language for spec in specs for language in _listed(spec.language)}),
         "pretty_name": visible(plan.mixture),
         "task_categories": sorted({_CATEGORIES[spec.kind] for spec in specs}),
         "tags": ["instruction-tuning", "taskmix", *sorted({f"cluster:{spec.cluster}" for spec in specs})],
-        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
+        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "1B<n<10B")],
         "configs": [
             {
                 "config_name": "default",
@@ -89,7 +93,18 @@ source that it was made from (`source_split`, `source_row`). In the evaluation s
 
 def _splits(plan: Plan, written: Written) -> str:
     rows = [(name, f"{written[name].rows:,}", len(plan.parts_of(name)), _MEANINGS[name]) for name in written]
-    return "## Splits\n\n" + _table(("split", "rows", "tasks", "what it is"), rows)
+    return "## Splits\n\n" + _table(("split", "rows", "tasks", "what it is"), rows) + _worked_examples(plan)
+
+
+def _worked_examples(plan: Plan) -> str:
+    """Return a paragraph on what stands before the rows of evaluation splits, if the mixture says so."""
+    few = plan.spec.evaluation.few_shot
+    if few is None:
+        return ""
+    text = (
+        f"Up to {few.k} worked examples stand before each row of {_names(few.splits)}, from the task's training split."
+    )
+    return f"\n\n{text}" + (" Those of held-out tasks are in no other split." if "heldout" in few.splits else "")
 
 
 def _tasks(plan: Plan) -> str:
@@ -126,6 +141,16 @@ def _tasks(plan: Plan) -> str:
     return "## Tasks\n\n" + _table(head, rows)
 
 
+def _licences(plan: Plan) -> str:
+    """Say what stands in the way of passing the mixture on; nothing if nothing does."""
+    found = licences.group((part.task.name, part.task.entry.spec.license) for part in plan.parts)
+    unique = {name: list(dict.fromkeys(tasks)) for name, tasks in found.items()}
+    lines = [f"- {_cell(warning)}" for warning in licences.warnings(unique)]
+    if not lines:
+        return ""
+    return "## Licences\n\nLook into this before you pass the mixture on:\n\n" + "\n".join(lines)
+
+
 def _origin(part: Part) -> str:
     source, commit = part.task.source.label, part.task.source.commit
     return f"{source} at {commit[:10]}" if commit else source
@@ -140,7 +165,8 @@ def _holdout(plan: Plan) -> str:
         ]
         lines.append(f"Held out: {', '.join(by)}. No row of {_names(plan.heldout)} is in `train`.")
     lines += [
-        f"`{_code(name)}` shares an origin with the held-out `{_code(of)}`, and appears nowhere."
+        f"`{_code(name)}` appears nowhere: it shares an origin with the held-out `{_code(of)}`, or its cluster is "
+        "paired with that one's."
         for name, of in plan.excluded.items()
     ]
     if withheld := plan.parts_of("heldout_templates"):
@@ -160,12 +186,14 @@ def _dropped(plan: Plan) -> str:
             f"{c.source:,}",
             f"{c.cut:,}",
             f"{c.where:,}",
+            f"{c.duplicates:,}",
+            f"{sum(c.contaminated.values()):,}",
             f"{c.too_short_or_long:,}",
             f"{c.empty:,}",
             f"{c.usable:,}",
         )
         for part in plan.parts
-        if (c := part.counts).cut or c.where or c.too_short_or_long or c.empty
+        if (c := part.counts).cut or c.where or c.duplicates or c.contaminated or c.too_short_or_long or c.empty
     ]
     if not rows:
         return ""
@@ -175,6 +203,8 @@ def _dropped(plan: Plan) -> str:
         "rows of the source split",
         "of another split",
         "dropped by `where`",
+        "duplicates",
+        "in an evaluation split",
         "dropped by length",
         "left empty by their template",
         "usable",

@@ -18,7 +18,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from taskmix.errors import OutputError
-from taskmix.output.shards import sync
 
 LOCK = "mix.lock.json"
 _AT_FDCWD = -100
@@ -63,6 +62,15 @@ def replacing(out: Path) -> Iterator[Path]:
     finally:
         # the lock's file stays: removing it would let two builds hold "the" lock, one of them on a removed file
         lock.release()
+
+
+def tidy(out: Path) -> None:
+    """Remove what killed builds left beside a mixture, unless a build is at work there or the disk refuses."""
+    final = Path(os.path.realpath(out))
+    if not previous(final).exists() and not any(_remains(final)):
+        return
+    with suppress(OSError, Timeout), FileLock(_beside(final, "lock"), timeout=0):
+        _clear_remains(final)
 
 
 @contextmanager
@@ -113,12 +121,16 @@ def check_target(out: Path) -> None:
 
 def _clear_remains(final: Path) -> None:
     """Remove what this build or killed ones leave beside the folder; the lock says that no other is at work."""
-    for remains in final.parent.glob(f".{glob.escape(final.name)}.building-*"):
+    for remains in _remains(final):
         shutil.rmtree(remains, ignore_errors=True)
     if final.exists() and previous(final).exists():
         # under another name, so that no half of it is ever taken for the whole
         remains = previous(final).rename(_beside(final, "building-previous"))
         shutil.rmtree(remains, ignore_errors=True)
+
+
+def _remains(final: Path) -> Iterator[Path]:
+    return final.parent.glob(f".{glob.escape(final.name)}.building-*")
 
 
 def exchange(new: Path, final: Path) -> None:
@@ -146,3 +158,12 @@ def _swap(new: Path, final: Path) -> bool:
     if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
         return False
     raise OSError(code, os.strerror(code))
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,74 +2,73 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from importlib import metadata
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskmix import hashing
+from taskmix.caching.fingerprints import Fingerprints
 from taskmix.errors import OutputError
-from taskmix.mixing.parts import figures
-from taskmix.mixing.plan import Plan
 from taskmix.output.folder import LOCK
-from taskmix.output.shards import Written, describe
-from taskmix.tasks.task import Task
+from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_sha256, make_inputs
+
+if TYPE_CHECKING:
+    from taskmix.mixing.plan import Plan
+    from taskmix.output.shards import Written
+    from taskmix.tasks.task import Task
+    from taskmix.templates.files import Template
 
 VERSION = 1
-LIBRARIES = ("jinja2", "polars", "pyarrow", "taskmix")
-Json = dict[str, Any]
 Engines = Mapping[tuple[str, str], Json]
 
 
-def make_lock(plan: Plan, written: Written, engines: Engines, card: Path) -> Json:
+def make_lock(plan: "Plan", written: "Written", engines: Engines, card: Path, fingerprints: Fingerprints) -> Json:
     """Return the lock of a mixture whose files are written; `card` is its README.md.
 
     `engines` says, by split and task, what Jinja rendered row by row.
     """
+    # not above: `mix verify` needs none of what a plan needs
+    from taskmix.mixing.parts import figures
+
     tasks = {part.task.name: part.task for part in plan.parts}
+    asked = Asked(plan.mixture, plan.spec, plan.limit, plan.tokenizer, plan.heldout, plan.excluded, plan.refused)
+    inputs = make_inputs(asked, map(_task_inputs, tasks.values()), fingerprints)
+    for task in tasks.values():
+        # after they are hashed: the hashes are those of what was rendered
+        task.source.check_unchanged()
     lock: Json = {
         "lock_version": VERSION,
-        "mixture": plan.mixture,
-        "seed": plan.seed,
-        "limit": plan.limit,
-        "tokenizer": plan.tokenizer,
-        "versions": {name: metadata.version(name) for name in LIBRARIES},
-        "spec": plan.spec.model_dump(mode="json", by_alias=True),
-        "tasks": {name: _task(task) for name, task in sorted(tasks.items())},
-        "holdout": {"heldout": list(plan.heldout), "excluded": dict(plan.excluded)},
-        "refused": dict(plan.refused),
+        "inputs_sha256": inputs_sha256(inputs),
+        **inputs,
+        "tasks": {name: _task(inputs["tasks"][name], task) for name, task in sorted(tasks.items())},
         "plan": [figures(part) | engines[part.split, part.task.name] for part in plan.parts],
         "splits": {
             name: {"rows": split.rows, "content_sha256": split.content_sha256} for name, split in written.items()
         },
         "outputs": {},
     }
-    shards = [shard for split in written.values() for shard in split.shards]
-    for shard in (*shards, describe(card.parent, card.name, 0)):
-        lock["outputs"][shard.path] = {"sha256": shard.sha256, "bytes": shard.bytes} | (
-            {"rows": shard.rows} if shard.path != card.name else {}
-        )
+    for shard in (shard for split in written.values() for shard in split.shards):
+        lock["outputs"][shard.path] = {"sha256": shard.sha256, "bytes": shard.bytes, "rows": shard.rows}
+    lock["outputs"][card.name] = {"sha256": hashing.file_sha256(card), "bytes": card.stat().st_size}
     return {**lock, "lock_sha256": _digest(lock)}
 
 
-def _task(task: Task) -> Json:
-    """Return what a task's rows and texts depended on."""
-    used = {split.source_split for split in task.splits.values()}
-    files = [file for split in sorted(used) for file in task.source.splits[split]]
-    hashes = {file.relative_to(task.source.root).as_posix(): hashing.file_sha256(file) for file in files}
-    # after they are hashed: the hashes are those of what was rendered
-    task.source.check_unchanged()
-    template = task.template_path
-    return {
-        "spec": task.entry.spec.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "commit": task.source.commit,
-        "files": hashes,
-        "labels": list(task.view.labels.words) if task.view.labels else None,
-        "templates": {
-            "file": template.name if template else None,
-            "sha256": hashing.file_sha256(template) if template else None,
-        },
-    }
+def _task_inputs(task: "Task") -> TaskInputs:
+    """Return what a task was made from."""
+    used = sorted({split.source_split for split in task.splits.values()})
+    files = tuple(file for split in used for file in task.source.splits[split])
+    return TaskInputs(task.entry, task.source.root, files, task.source.commit, task.template_path)
+
+
+def _task(inputs: Json, task: "Task") -> Json:
+    """Return the inputs of a task, with what follows from them: labels, and a hash of each template."""
+    labels = list(task.view.labels.words) if task.view.labels else None
+    return {**inputs, "labels": labels, "templates": {**inputs["templates"], "each": template_hashes(task.templates)}}
+
+
+def template_hashes(templates: "Iterable[Template]") -> dict[str, str]:
+    """Return the SHA-256 of what a file says of each template, by its name."""
+    return {each.name: hashlib.sha256(each.spec.model_dump_json().encode()).hexdigest() for each in templates}
 
 
 def _digest(lock: Mapping[str, Any]) -> str:
@@ -84,12 +83,16 @@ def dump(lock: Json) -> str:
 
 def read_lock(folder: Path) -> Json:
     """Read a mixture's lock. Raises OutputError if there is none, or if it was changed since it was written."""
-    path = folder / LOCK
+    return read_lock_file(folder / LOCK)
+
+
+def read_lock_file(path: Path) -> Json:
+    """Read a lock, wherever it lies. Raises OutputError as `read_lock` does."""
     try:
         text = path.read_bytes().decode("utf-8")
         lock = json.loads(text)
     except FileNotFoundError:
-        raise OutputError(f"not a mixture: it has no {LOCK}", where=str(folder)) from None
+        raise OutputError(f"not a mixture: it has no {path.name}", where=str(path.parent)) from None
     except OSError as error:
         raise OutputError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except ValueError:
@@ -108,25 +111,31 @@ def verify(folder: Path) -> Json:
         OutputError: a file is missing, changed, or not in the lock; every one is named.
     """
     lock = read_lock(folder)
-    differences = {name: _difference(folder / name, expected) for name, expected in lock["outputs"].items()}
-    faults = [f"{name}: {difference}" for name, difference in differences.items() if difference]
-    # a link to a folder is of the folder's kind, but is no part of a mixture
-    found = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
-    present = {file.relative_to(folder).as_posix() for file in found}
-    faults += [f"{name}: not of this mixture" for name in sorted(present - set(lock["outputs"]) - {LOCK})]
-    if faults:
+    if faults := output_faults(folder, lock):
         hint = "\n".join([*faults[1:], "build the mixture again"])
         raise OutputError(faults[0], where=str(folder), hint=hint)
     return lock
 
 
-def _difference(file: Path, expected: Mapping[str, Any]) -> str:
+def output_faults(
+    folder: Path, lock: Mapping[str, Any], sha256: Callable[[Path], str] = hashing.file_sha256
+) -> list[str]:
+    """Return how the files of a folder differ from what its lock says, a line each."""
+    differences = {name: _difference(folder / name, expected, sha256) for name, expected in lock["outputs"].items()}
+    faults = [f"{name}: {difference}" for name, difference in differences.items() if difference]
+    # a link to a folder is of the folder's kind, but is no part of a mixture
+    found = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
+    present = {file.relative_to(folder).as_posix() for file in found}
+    return faults + [f"{name}: not of this mixture" for name in sorted(present - set(lock["outputs"]) - {LOCK})]
+
+
+def _difference(file: Path, expected: Mapping[str, Any], sha256: Callable[[Path], str]) -> str:
     """Say how a file differs from what the lock has of it; empty if it does not."""
     try:
         if file.is_symlink() or not file.is_file():
             return "missing"
         if (size := file.stat().st_size) != expected["bytes"]:
             return f"{size:,} bytes, not {expected['bytes']:,}"
-        return "its content was changed" if hashing.file_sha256(file) != expected["sha256"] else ""
+        return "its content was changed" if sha256(file) != expected["sha256"] else ""
     except OSError as error:
         return f"cannot be read: {error.strerror}"

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
-import pyarrow as pa
-
 from taskmix.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,11 +60,15 @@ class Folder:
         """Do what `Place` says."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
+        import pyarrow as pa
+
         with pa.OSFile(str(file), "wb") as opened:
             yield opened
 
-    def open(self, name: str) -> pa.NativeFile:
+    def open(self, name: str) -> Any:
         """Do what `Place` says: not mapped into memory, since what was read would count as the process's own."""
+        import pyarrow as pa
+
         return pa.OSFile(str(self.path / name))
 
     def move(self, name: str, to: str) -> None:

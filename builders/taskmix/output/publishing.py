@@ -30,6 +30,11 @@ class Draft:
     folder: Path
 
 
+def as_target(given: Path | str) -> Target:
+    """Return a place to write to, as it was given, as a path or as the text of a URL."""
+    return given if is_url(given) else Path(given)
+
+
 def check(target: Target) -> None:
     """Check that a build may write to a folder or URL. Raises OutputError if it is anything but a mixture or empty."""
     if isinstance(target, Path):

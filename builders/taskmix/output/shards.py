@@ -1,7 +1,6 @@
 """Writing a split's shuffled rows as Parquet files, with the hashes of the files and of the rows' content."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from taskmix import hashing
 from taskmix.output.content import REPEATED, block_hash, content_hash
+from taskmix.output.folder import sync
 from taskmix.threads import in_order
 
 ROWS_PER_SHARD = 250_000
@@ -154,21 +153,6 @@ class _HashedFile:
 
     def close(self) -> None:
         """Do nothing: who opened the file closes it."""
-
-
-def describe(root: Path, path: str, rows: int) -> Shard:
-    """Return the record of a file below `root`."""
-    file = root / path
-    return Shard(path, hashing.file_sha256(file), file.stat().st_size, rows)
-
-
-def sync(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 Written = Mapping[str, WrittenSplit]

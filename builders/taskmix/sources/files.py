@@ -1,4 +1,4 @@
-"""Local data files: which belong to which split, and how each format is scanned without losing anything.
+"""Local data files: how each format is scanned without losing anything.
 
 The readers of Polars are fast and lenient; what they would change in silence is looked for first and refused: JSON
 whose types differ from row to row (`jsonrows` has the list), rows of ragged or CR-only CSV, empty lines of CSV (read as
@@ -10,7 +10,6 @@ import functools
 import glob
 import json
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -19,62 +18,14 @@ import polars as pl
 
 from taskmix.errors import SourceError
 from taskmix.sources import jsonrows
+from taskmix.sources.finding import EXTENSIONS
 from taskmix.text import quoted, shown, visible
 
-EXTENSIONS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
-_SHARD = re.compile(r"(?P<split>.+?)(?:[-_.]\d+[-_.]of[-_.]\d+|[-_.]\d{5,})?")
 _BOM = b"\xef\xbb\xbf"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
-_ABOUT_DATA = frozenset("dataset_dict.json dataset_info.json dataset_infos.json features.json state.json".split())
-"""Files beside the data in folders that `datasets` wrote: they describe it."""
 _LONGEST_FIELD = 2**31 - 1
 
 T = TypeVar("T")
-Splits = Mapping[str, tuple[Path, ...]]
-Stamp = tuple[int, int]
-"""When a file was last written, in nanoseconds, and its size in bytes."""
-
-
-def find_splits(path: Path, extensions: Sequence[str] = EXTENSIONS) -> Splits:
-    """Return the files of each split of a folder, a file or a glob, sorted by name.
-
-    In a folder a split is `SPLIT.EXT` or `SPLIT-00000-of-00002.EXT`; a file or a glob is one split, `train`. JSON files
-    in which `datasets` describes the data are none.
-    """
-    if path.is_dir():
-        found: dict[str, list[Path]] = {}
-        for file in sorted(path.iterdir()):
-            if file.suffix in extensions and not file.name.startswith(".") and file.name not in _ABOUT_DATA:
-                match = _SHARD.fullmatch(file.stem)
-                assert match, file
-                found.setdefault(match["split"], []).append(file)
-        if not found:
-            hint = f"it should hold files such as train{extensions[0]} or validation-00000-of-00002{extensions[-1]}"
-            raise SourceError("the folder holds no data files", where=shown(path), hint=hint)
-        return {split: tuple(files) for split, files in found.items()}
-    files = (
-        [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-    )
-    if not files:
-        raise SourceError("no such file or folder", where=shown(path), hint="paths are relative to the catalog file")
-    return {"train": tuple(files)}
-
-
-def root_of(path: Path) -> Path:
-    """Return the folder that the files of a folder, a file or a glob are below."""
-    if path.is_dir():
-        return path
-    fixed = [parent for parent in path.parents if not glob.has_magic(str(parent))]
-    return fixed[0]
-
-
-def stamp(file: Path) -> Stamp | None:
-    """Return what tells whether a file was written again; None if it is not there."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size
 
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -12,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import platformdirs
 from filelock import FileLock
 
+from taskmix.caching.entries import mark_used, open_cache
+from taskmix.caching.fingerprints import Fingerprints
+from taskmix.caching.place import HUB, cache_folder
+from taskmix.caching.sealed import damaged, seal
 from taskmix.errors import SourceError
 from taskmix.text import visible
 
@@ -34,12 +36,6 @@ class _NoAnswerError(SourceError):
     """The hub cannot be reached, or fails: what was fetched before may serve instead."""
 
 
-def cache_folder() -> Path:
-    """Return $TASKMIX_CACHE, else the platform's cache folder for taskmix."""
-    variable = os.environ.get("TASKMIX_CACHE")
-    return Path(variable) if variable else Path(platformdirs.user_cache_dir("taskmix"))
-
-
 def fetch(hub: str, config: str | None, revision: str) -> Pinned:
     """Return a hub dataset's folder, downloading it if this commit is not cached yet.
 
@@ -47,14 +43,18 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
         SourceError: the hub has no such dataset, revision or configuration, cannot be reached, or the dataset
             needs a script to be run.
     """
-    base = cache_folder() / "hub" / hub.replace("/", "--")
+    base = cache_folder() / HUB / hub.replace("/", "--")
     try:
         base.mkdir(parents=True, exist_ok=True)
         with FileLock(base / ".lock"):
             commit = _resolve(hub, revision, base / "refs" / quote(revision, safe=""))
             folder = base / (f"config-{config}" if config else "default") / commit
+            if folder.is_dir() and (name := damaged(folder, Fingerprints(open_cache()))) is not None:
+                _LOG.warning("warning: %s is damaged and downloaded again", folder / name)
+                shutil.rmtree(folder)
             if not folder.is_dir():
                 _download(hub, config, revision, commit, folder)
+            mark_used(folder)
     except OSError as error:
         hint = "$TASKMIX_CACHE names the folder that downloads are kept in"
         raise SourceError(
@@ -65,7 +65,7 @@ def fetch(hub: str, config: str | None, revision: str) -> Pinned:
 
 def fetched(hub: str, config: str | None, revision: str) -> str | None:
     """Return the commit of a revision that was fetched before and is in the cache; the hub is not asked."""
-    base = cache_folder() / "hub" / hub.replace("/", "--")
+    base = cache_folder() / HUB / hub.replace("/", "--")
     seen = base / "refs" / quote(revision, safe="")
     try:
         commit = revision if _COMMIT.fullmatch(revision) else seen.read_text("ascii")
@@ -137,6 +137,7 @@ def _download(hub: str, config: str | None, revision: str, commit: str, folder: 
             assert shards, split
             for index, shard in enumerate(shards):
                 shard.rename(final / f"{split}-{index:05}-of-{len(shards):05}.parquet")
+        seal(final)
         final.rename(folder)
 
 

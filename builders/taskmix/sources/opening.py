@@ -9,7 +9,8 @@ import polars as pl
 from taskmix.catalog.loading import CatalogTask
 from taskmix.errors import CatalogError, SourceError, nearest
 from taskmix.frames import SOURCE_ROW
-from taskmix.sources import files, hub
+from taskmix.sources import files
+from taskmix.sources.finding import Splits, Stamp, find_source, stamp
 from taskmix.text import quoted, shown
 
 BATCH_ROWS = 100_000
@@ -24,15 +25,15 @@ class Source:
 
     label: str
     root: Path
-    splits: files.Splits
+    splits: Splits
     commit: str | None = None
-    _found: Mapping[Path, files.Stamp | None] = field(init=False, repr=False)
+    _found: Mapping[Path, Stamp | None] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_found", self._stamps())
 
-    def _stamps(self) -> Mapping[Path, files.Stamp | None]:
-        return {path: files.stamp(path) for paths in self.splits.values() for path in paths}
+    def _stamps(self) -> Mapping[Path, Stamp | None]:
+        return {path: stamp(path) for paths in self.splits.values() for path in paths}
 
     def check_unchanged(self) -> None:
         """Raise SourceError if a file is not what it was when the source was opened: what was read may be mixed."""
@@ -97,24 +98,6 @@ class Source:
 
 
 def open_source(task: CatalogTask, mirror: Path | None) -> Source:
-    """Find a task's files: its path, the mirror's copy of its hub dataset, or the hub's.
-
-    Raises:
-        SourceError: it is not there; with the task and the catalog's line.
-    """
-    spec = task.spec.source
-    try:
-        if spec.path is not None:
-            path = (task.root / spec.path).absolute()
-            return Source(spec.path, files.root_of(path), files.find_splits(path))
-        assert spec.hub is not None
-        label = spec.hub if spec.config is None else f"{spec.hub} ({spec.config})"
-        if mirror is not None:
-            folder = mirror / spec.hub / (spec.config or "")
-            return Source(label, folder, files.find_splits(folder, (".parquet",)))
-        pinned = hub.fetch(spec.hub, spec.config, spec.revision)
-        return Source(label, pinned.folder, files.find_splits(pinned.folder, (".parquet",)), pinned.commit)
-    except SourceError as error:
-        where = f"{task.where('source')}: task {task.name}: {error.where}"
-        hint = "a mirror holds DIR/org/name/[config/]SPLIT*.parquet" if mirror and spec.hub else error.hint
-        raise SourceError(error.message, where=where, hint=hint) from None
+    """Find a task's files. Raises as `find_source` does."""
+    found = find_source(task, mirror)
+    return Source(found.label, found.root, found.splits, found.commit)

@@ -162,13 +162,17 @@ class Task:
 
     def _content_hashes(self, batch: pl.DataFrame) -> list[int]:
         """Return a 64-bit hash of what each row asks, so that equal rows are cut to the same side."""
-        rows = batch.select(self._asked()).rows()
+        rows = batch.select(self.asked()).rows()
         return [hashing.key(json.dumps(row, ensure_ascii=False)) for row in rows]
 
-    def _asked(self) -> list[str]:
+    def asked(self) -> list[str]:
         """Return the columns that make up what a row asks; for rows as they are, all that templates can name."""
         asked = [name for name in self.kind.inputs if name in self.view.columns] or sorted(self.view.columns)
         return asked or [name for name, dtype in self.schema().items() if columns.is_plain(dtype)]
+
+    def compared(self) -> list[str]:
+        """Return the columns in which two rows must agree to be the same: all that the kind knows of."""
+        return sorted(self.view.columns) or self.asked()
 
     def _canonical(self, batch: pl.DataFrame, split: Split, names: Collection[str]) -> pl.DataFrame:
         """Return the checked variables; a row that cannot be used is named with its source and split."""
@@ -186,7 +190,7 @@ class Task:
         """Return the names of source columns that are read for the canonical columns, `where` and variables."""
         mapped = frozenset(column for each in self.maps for column in each.uses)
         kept = self.keep.names if self.keep is not None else frozenset[str]()
-        cut = frozenset[str]() if all(split.is_whole for split in self.splits.values()) else frozenset(self._asked())
+        cut = frozenset[str]() if all(split.is_whole for split in self.splits.values()) else frozenset(self.asked())
         return mapped | self.view.columns | kept | cut | frozenset(names)
 
     def schema(self, split: str | None = None) -> pl.Schema:

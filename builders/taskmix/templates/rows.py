@@ -5,10 +5,14 @@ Nothing here needs Polars: it runs in processes of its own, see `rowwise`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from taskmix.errors import TemplateError
 from taskmix.templates.parts import Expression, Part, Row, SplitText, known
 from taskmix.text import quoted
+
+if TYPE_CHECKING:
+    from taskmix.templates.files import Template
 
 TextChoices = tuple[str, ...] | Expression | SplitText | None
 _LABEL_NAMES = frozenset(("label", "choices"))
@@ -44,6 +48,26 @@ class RowTemplate:
     where: str
     alternatives: Alternatives | None = None
     marked: bool = False
+
+
+def row_template(template: "Template", alternatives: Alternatives | None, *, marked: bool = False) -> RowTemplate:
+    """Return what of a template decides the texts of a row."""
+    return RowTemplate(
+        instruction=template.instruction,
+        input=template.input,
+        output=template.output,
+        choices=template.choices,
+        strip=template.strip,
+        drops_empty=template.drops_empty,
+        where=template.where,
+        alternatives=alternatives,
+        marked=marked,
+    )
+
+
+def sent(template: "Template", alternatives: Alternatives | None) -> frozenset[str]:
+    """Return the variables of a row that the texts may depend on."""
+    return template.names | ({"label", "choices", *(alternatives.answer or ())} if alternatives else set())
 
 
 @dataclass

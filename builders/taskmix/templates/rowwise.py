@@ -24,7 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import polars as pl
 
@@ -33,9 +33,12 @@ from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.templates.files import Template
 from taskmix.templates.packing import dump, pack
 from taskmix.templates.parts import Expression, Part, SplitText
-from taskmix.templates.rows import Alternatives, RowTemplate
+from taskmix.templates.rows import Alternatives, row_template, sent
 from taskmix.templates.worker import LENGTH, TOO_MUCH_TEXT, Failure, Program, Reply
 from taskmix.text import visible
+
+if TYPE_CHECKING:
+    from taskmix.templates.remembered import Renders
 
 RENDERED: Mapping[str, pl.DataType] = {"instruction": pl.String(), "input": pl.String(), "output": pl.String()}
 ALTERNATIVES: Mapping[str, pl.DataType] = {
@@ -145,10 +148,13 @@ class Workers:
     for: so it comes before waiting for threads that render.
     """
 
-    def __init__(self, count: int | None = None, limits: Limits | None = None) -> None:
-        """Allow so many processes, by default one for each CPU."""
+    def __init__(
+        self, count: int | None = None, limits: Limits | None = None, renders: "Renders | None" = None
+    ) -> None:
+        """Allow so many processes, by default one for each CPU; `renders` knows what they rendered before."""
         self.count = count or processors()
         self.limits = limits or LIMITS
+        self.renders = renders
         self._room = threading.BoundedSemaphore(self.count)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
@@ -192,20 +198,9 @@ class Workers:
         Raises:
             TemplateError: the template fails on a row, or takes more than the limits allow.
         """
-        wanted = template.names | ({"label", "choices", *(alternatives.answer or ())} if alternatives else set())
-        program = RowTemplate(
-            instruction=template.instruction,
-            input=template.input,
-            output=template.output,
-            choices=template.choices,
-            strip=template.strip,
-            drops_empty=template.drops_empty,
-            where=template.where,
-            alternatives=alternatives,
-            marked=marked,
-        )
+        program, names = row_template(template, alternatives, marked=marked), sent(template, alternatives)
         schema = {**RENDERED, **(ALTERNATIVES if alternatives else {})}
-        call = self._call(program, template.where, f"task {task}, template {template.name}", rows, wanted)
+        call = self._call(program, template.where, f"task {task}, template {template.name}", rows, names)
         frames = [pl.DataFrame(schema=schema)]
         for columns, failure in self._run(call):
             if failure is not None:
@@ -228,12 +223,13 @@ class Workers:
                 return values, failure
         return values, None
 
-    def _call(
-        self, program: Program, place: str, inside: str, rows: pl.DataFrame, wanted: frozenset[str] | set[str]
-    ) -> _Call:
+    def _call(self, program: Program, place: str, inside: str, rows: pl.DataFrame, wanted: frozenset[str]) -> _Call:
         names = tuple(name for name in rows.columns if name in wanted)
-        allowed = self.limits.batch_characters + 10 * rows.estimated_size()
-        return _Call(program, pickle.dumps(program), place, inside, rows, names, int(allowed))
+        return _Call(program, pickle.dumps(program), place, inside, rows, names, self.allowed(rows))
+
+    def allowed(self, rows: pl.DataFrame) -> int:
+        """Return how many characters these rows may make in one call."""
+        return int(self.limits.batch_characters + 10 * rows.estimated_size())
 
     def _run(self, call: _Call) -> Iterator[tuple[Sequence[Sequence[object]], TaskmixError | None]]:
         """Yield columns in the order of the rows; the first failure is the last."""

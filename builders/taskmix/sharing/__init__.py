@@ -1,0 +1,1 @@
+"""A mixture elsewhere: pushed to the dataset hub or to any store that fsspec knows, and read back, checked."""
