@@ -49,9 +49,11 @@ def test_a_split_that_fits_is_read_once(
 ) -> None:
     read, original = list[str](), Source.batches
 
-    def counted(self: Source, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def counted(
+        self: Source, split: str, columns: Sequence[str], span: tuple[int, int] | None = None
+    ) -> Iterator[pl.DataFrame]:
         read.extend([split] if "words" in columns else [])
-        return original(self, split, columns)
+        return original(self, split, columns, span)
 
     catalog = taskmix.load_catalog(project / "catalog.yaml")
     plain = taskmix.build("tiny", catalog=catalog, out=project / "plain", memory=1)
