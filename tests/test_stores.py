@@ -1,5 +1,6 @@
 """`mix push` to what fsspec knows: a folder, a store in memory, and S3 as moto's server speaks it."""
 
+import hashlib
 import json
 import socket
 import subprocess
@@ -191,7 +192,6 @@ def test_a_damaged_object_is_refused_and_named(mixtures: Mixtures, url: str) -> 
 
 @pytest.mark.parametrize("name", ["../../escaped", "/etc/passwd", "data/.hidden", "a//b", "data/x\\y"])
 def test_a_lock_that_names_files_elsewhere_is_refused(mixtures: Mixtures, url: str, tmp_path: Path, name: str) -> None:
-    import hashlib
 
     lock = json.loads((mixtures["a"] / LOCK).read_bytes())
     del lock["lock_sha256"]

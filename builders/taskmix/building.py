@@ -58,10 +58,17 @@ class Built:
     `unchanged`: nothing was to be done, and so nothing is known of `parts`.
     """
 
-    out: Target
+    place: Target
     lock: Json
     parts: tuple[PartSummary, ...]
     unchanged: bool = False
+
+    @property
+    def out(self) -> Path:
+        """Return the folder. Raises UsageError where it was built into a URL."""
+        if not isinstance(self.place, Path):
+            raise UsageError(f"{self.place} is no folder", hint="its address is `place`")
+        return self.place
 
     @property
     def rows(self) -> int:
