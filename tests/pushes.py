@@ -97,10 +97,10 @@ class World:
 
 @contextmanager
 def world(root: Path, mixtures: Mixtures, modules: str = CLIENTS) -> Iterator[World]:
-    """Start a hub and a process for its clients, with these modules imported."""
+    """Start a hub and a process for its clients, with these modules imported; `tests.haste` shortens their waits."""
     with running(root / "hub") as hub:
         hub.add_token(TOKEN, "someone", "org")
-        settled = environment(hub.url, root / "huggingface")
+        settled = environment(hub.url, root / "huggingface") | {"TASKMIX_TEST_HASTE": "1"}
         own = {"TASKMIX_CACHE": str(root / "cache"), "TASKMIX_HUB_TIMEOUT": "1", "HF_TOKEN": TOKEN}
         with forking(root / "work", settled, modules, **own) as forks:
             yield World(hub, forks, mixtures)

@@ -71,6 +71,27 @@ def _config(name: str, card: bytes, lock: bytes, where: str) -> Config:
 
 def make(repository: str, configs: Sequence[Config]) -> str:
     """Return the text of the card: what the front matters say, together, and a table of the configurations."""
+    front = yaml.safe_dump(_front_matter(configs), sort_keys=False, allow_unicode=True)
+    return f"""---
+{front}---
+
+# {repository.partition("/")[2]}
+
+Instruction mixtures, built from labelled task datasets by taskmix. Each is a configuration with a card and a lock of
+its own.
+
+{_table(configs)}
+
+```python
+import datasets
+
+mixture = datasets.load_dataset("{repository}", "{configs[0].name}")
+```
+"""
+
+
+def _front_matter(configs: Sequence[Config]) -> dict[str, Any]:
+    """Return the front matters in one: each value once, and the configurations with the paths of their files."""
     front: dict[str, Any] = {
         key: sorted({str(each) for config in configs for each in _listed(config.front.get(key, []))}) for key in _UNITED
     }
@@ -84,33 +105,16 @@ def make(repository: str, configs: Sequence[Config]) -> str:
         }
         for config in configs
     ]
-    text = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
-    lines = [
-        f"| [`{config.name}`]({config.name}/README.md) | "
-        + ", ".join(f"{split}: {rows:,}" for split, rows in config.rows.items())
-        + " | "
-        + ", ".join(visible(str(each)) for each in _listed(config.front.get("license", [])))
-        + " |"
-        for config in configs
-    ]
-    table = "\n".join(["| configuration | rows | licences |", "| --- | --- | --- |", *lines])
-    name = repository.partition("/")[2]
-    return f"""---
-{text}---
+    return front
 
-# {name}
 
-Instruction mixtures, built from labelled task datasets by taskmix. Each is a configuration with a card and a lock of
-its own.
-
-{table}
-
-```python
-import datasets
-
-mixture = datasets.load_dataset("{repository}", "{configs[0].name}")
-```
-"""
+def _table(configs: Sequence[Config]) -> str:
+    lines = ["| configuration | rows | licences |", "| --- | --- | --- |"]
+    for config in configs:
+        rows = ", ".join(f"{visible(split)}: {rows:,}" for split, rows in config.rows.items())
+        licences = ", ".join(visible(str(each)) for each in _listed(config.front.get("license", [])))
+        lines.append(f"| [`{config.name}`]({config.name}/README.md) | {rows} | {licences} |")
+    return "\n".join(lines)
 
 
 def _listed(value: object) -> list[Any]:
