@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 4)], ids=["room", "no-room"])
+@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 6)], ids=["room", "no-room"])
 def test_a_split_that_fits_is_read_once(
     project: Path, monkeypatch: pytest.MonkeyPatch, memory: int, readings: int
 ) -> None:
