@@ -9,7 +9,6 @@ docs/contamination.md, which says what they mean.
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,11 +244,10 @@ def cost(real: Real, shared: Path, rows: int) -> str:
 
 
 def duplicates(texts: pl.DataFrame, memory: int) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        found = Duplicates(Path(folder), memory)
-        for each in texts.iter_slices(100_000):
-            found.add(each)
-        return len(found.finish())
+    found = Duplicates(memory)
+    for each in texts.iter_slices(100_000):
+        found.add(each)
+    return len(found.finish())
 
 
 def sections(args: argparse.Namespace) -> Iterator[str]:

@@ -43,15 +43,17 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 4)], ids=["room", "no-room"])
+@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 6)], ids=["room", "no-room"])
 def test_a_split_that_fits_is_read_once(
     project: Path, monkeypatch: pytest.MonkeyPatch, memory: int, readings: int
 ) -> None:
     read, original = list[str](), Source.batches
 
-    def counted(self: Source, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def counted(
+        self: Source, split: str, columns: Sequence[str], span: tuple[int, int] | None = None
+    ) -> Iterator[pl.DataFrame]:
         read.extend([split] if "words" in columns else [])
-        return original(self, split, columns)
+        return original(self, split, columns, span)
 
     catalog = taskmix.load_catalog(project / "catalog.yaml")
     plain = taskmix.build("tiny", catalog=catalog, out=project / "plain", memory=1)

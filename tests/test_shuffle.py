@@ -10,6 +10,7 @@ from taskmix import hashing
 from taskmix.output import shuffle as shuffling
 from taskmix.output.content import block_hash
 from taskmix.output.formats import narrow
+from taskmix.output.places import Folder
 from taskmix.output.shuffle import Shuffle, arrow
 
 
@@ -26,7 +27,7 @@ def rows(count: int, origin: int = 0, prefix: str = "row") -> pl.DataFrame:
 
 def shuffled(folder: Path, pieces: list[pl.DataFrame], size: int, memory: int, end: int = 800) -> list[pl.DataFrame]:
     folder.mkdir()
-    shuffle = Shuffle(folder, end, memory)
+    shuffle = Shuffle(Folder(folder), end, memory)
     for piece in pieces:
         shuffle.add(piece)
     return list(shuffle.finish().blocks(0, end, size))
@@ -59,7 +60,7 @@ def test_any_span_of_the_order_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int, first: int, end: int
 ) -> None:
     monkeypatch.setattr(shuffling, "BAND_ROWS", 60)
-    shuffle = Shuffle(tmp_path, 800, memory)
+    shuffle = Shuffle(Folder(tmp_path), 800, memory)
     for piece in rows(800).iter_slices(90):
         shuffle.add(piece)
     blocks = list(shuffle.finish().blocks(first, end, 40))
@@ -116,7 +117,7 @@ def test_rows_keep_nothing_of_the_batch_alive_that_they_were_made_from(form: str
 def test_no_more_rows_are_held_than_the_memory_allows(tmp_path: Path) -> None:
     piece, memory = rows(1000).drop("maybe"), 200_000
     bytes_a_row = piece.estimated_size() / 1000
-    shuffle = Shuffle(tmp_path, 40_000, memory)
+    shuffle = Shuffle(Folder(tmp_path), 40_000, memory)
     for _ in range(40):
         shuffle.add(piece)
         assert sum(map(len, shuffle._held)) * bytes_a_row <= memory

@@ -1,34 +1,30 @@
 """A build, from a catalog to a mixture on disk: plan, render, shuffle, shards, card, lock."""
 
 import logging
-import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-import polars as pl
-import pyarrow as pa
-
-from taskmix import hashing
 from taskmix.catalog.loading import Catalog
 from taskmix.compiler.templates import RowWise
+from taskmix.engines.local import Local
+from taskmix.engines.recipes import Engine, Tally
 from taskmix.errors import UsageError
-from taskmix.mixing.examples import Job, Progress, jobs, lengths, no_progress
-from taskmix.mixing.parts import SPLITS, Part
-from taskmix.mixing.plan import Plan, make_plan
+from taskmix.mixing.examples import Progress, no_progress
+from taskmix.mixing.parts import Part
+from taskmix.mixing.plan import make_plan
 from taskmix.output import card, lock
-from taskmix.output.content import BLOCK_ROWS
-from taskmix.output.folder import LOCK, replacing, sync, tidy
-from taskmix.output.formats import narrow, origin, origins, widen
+from taskmix.output.folder import LOCK, sync, tidy
 from taskmix.output.inputs import Json
-from taskmix.output.shards import WrittenSplit, write_shards
-from taskmix.output.shuffle import MEMORY, Shuffle
+from taskmix.output.publishing import CARD, Target, drafted
+from taskmix.output.shuffle import MEMORY
 from taskmix.preparing import Prepared, check_made, prepare
 from taskmix.templates.remembered import Renders
 from taskmix.templates.rowwise import Workers
-from taskmix.threads import in_order
+
+EngineName = Literal["local", "ray"]
 
 _LOG = logging.getLogger(__name__)
 _HELD = 4
@@ -62,10 +58,17 @@ class Built:
     `unchanged`: nothing was to be done, and so nothing is known of `parts`.
     """
 
-    out: Path
+    place: Target
     lock: Json
     parts: tuple[PartSummary, ...]
     unchanged: bool = False
+
+    @property
+    def out(self) -> Path:
+        """Return the folder. Raises UsageError where it was built into a URL."""
+        if not isinstance(self.place, Path):
+            raise UsageError(f"{self.place} is no folder", hint="its address is `place`")
+        return self.place
 
     @property
     def rows(self) -> int:
@@ -90,7 +93,7 @@ def build(
     mixture: str | None = None,
     *,
     catalog: Catalog | None = None,
-    out: Path | None = None,
+    out: Target | None = None,
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
@@ -100,29 +103,35 @@ def build(
     force: bool = False,
     locked: bool = False,
     lock_file: Path | None = None,
+    engine: EngineName = "local",
+    ray_address: str | None = None,
 ) -> Built:
     """Build a mixture into a folder, all or nothing; one that is there already, unchanged, is left as it is.
 
     Args:
         mixture: its name; by default the catalog's default mixture.
         catalog: where it and its tasks are described; by default the one that `load_catalog` finds.
-        out: the folder; by default `mixtures/NAME` in the working folder.
+        out: the folder, or with Ray a URL that fsspec opens; by default `mixtures/NAME` in the working folder.
         mirror: a folder with copies of hub datasets, `DIR/org/name/[config/]SPLIT*.parquet`.
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
-        workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it.
-        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result.
+        workers: processes that render what Jinja has to, by default one a CPU; the result does not depend on it. With
+            Ray also how many tasks run at a time.
+        memory: bytes of rows that are shuffled in memory; more go through disk, with the same result. With Ray each
+            task may hold as many.
         reporters: what to call while it works.
         force: build, even if nothing has changed.
         locked: build what the lock in `out` describes, to the byte, or nothing.
         lock_file: the lock to go by instead.
+        engine: what renders and writes: this machine, or a Ray cluster, with the same bytes.
+        ray_address: the cluster's; by default $RAY_ADDRESS, and without it one that is started on this machine.
 
     Raises:
         TaskmixError: of the kind that fits; an earlier mixture in `out` is untouched.
     """
     check_bounds(workers, memory, limit)
     prepared = prepare(mixture, catalog, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
-    return carry_out(prepared, workers, memory, reporters)
+    return carry_out(prepared, workers, memory, reporters, engine, ray_address)
 
 
 def check_bounds(*given: int | None) -> None:
@@ -132,21 +141,31 @@ def check_bounds(*given: int | None) -> None:
 
 
 def carry_out(
-    prepared: Prepared, workers: int | None = None, memory: int = MEMORY, reporters: Reporters | None = None
+    prepared: Prepared,
+    workers: int | None = None,
+    memory: int = MEMORY,
+    reporters: Reporters | None = None,
+    engine: EngineName = "local",
+    ray_address: str | None = None,
 ) -> Built:
     """Build what was prepared, unless it is there already. Raises as `build` does."""
     if prepared.unchanged is not None:
-        tidy(prepared.out)
+        if isinstance(prepared.out, Path):
+            tidy(prepared.out)
         return Built(prepared.out, prepared.unchanged, (), unchanged=True)
     renders = Renders(prepared.cache)
-    with Workers(workers, renders=renders) as pool:
-        built = _build(prepared, memory, pool, reporters or Reporters())
+    with (
+        Workers(workers, renders=renders) as pool,
+        _engine(engine, prepared.out, pool, workers, memory, ray_address) as chosen,
+    ):
+        held = memory // _HELD if engine == "local" else 0
+        built = _build(prepared, held, pool, chosen, reporters or Reporters())
     if remark := renders.remark():
         _LOG.info("%s", remark)
     return built
 
 
-def _build(prepared: Prepared, memory: int, workers: Workers, report: Reporters) -> Built:
+def _build(prepared: Prepared, held: int, workers: Workers, engine: Engine, report: Reporters) -> Built:
     plan = make_plan(
         prepared.catalog,
         prepared.mixture,
@@ -154,88 +173,43 @@ def _build(prepared: Prepared, memory: int, workers: Workers, report: Reporters)
         mirror=prepared.mirror,
         seed=prepared.seed,
         limit=prepared.limit,
-        memory=memory // _HELD,
+        memory=held,
         progress=report.read,
     )
     report.start(sum(len(part) for part in plan.parts))
-    with replacing(prepared.out) as folder:
-        summaries: list[PartSummary] = []
-        written: dict[str, WrittenSplit] = {}
-        for split in SPLITS:
-            if plan.rows(split):
-                found, written[split] = _write_split(plan, split, folder, workers, memory, report)
-                summaries += found
-        _write(folder / "README.md", card.make_card(plan, written))
-        made = lock.make_lock(plan, written, _engines(summaries), folder / "README.md", prepared.fingerprints)
+    with drafted(prepared.out) as draft:
+        mixed = engine.carry_out(plan, draft.place, report.rendered, report.written)
+        totals = {split: shards.rows for split, shards in mixed.written.items()}
+        pairs = zip(plan.parts, mixed.tallies, strict=True)
+        summaries = [_summary(part, totals[part.split], tally) for part, tally in pairs]
+        _write(draft.folder / CARD, card.make_card(plan, mixed.written))
+        engines = _engines(summaries)
+        made = lock.make_lock(plan, mixed.written, engines, draft.folder / CARD, prepared.fingerprints)
         check_made(prepared, made)
-        _write(folder / LOCK, lock.dump(made))
-        sync(folder / "data")
+        _write(draft.folder / LOCK, lock.dump(made))
+        if (draft.folder / "data").is_dir():
+            sync(draft.folder / "data")
     return Built(prepared.out, made, tuple(summaries))
 
 
-@dataclass
-class Tally:
-    """What is counted while a part is rendered: characters of prompts and completions, and what Jinja rendered."""
+@contextmanager
+def _engine(
+    name: EngineName, out: Target, pool: Workers, width: int | None, memory: int, address: str | None
+) -> Iterator[Engine]:
+    """Yield an engine; a Ray cluster has an `address`, and runs so many tasks (`width`) at a time."""
+    if name == "ray":
+        # Ray alone takes a second to import
+        from taskmix.engines.cluster import Cluster
+        from taskmix.engines.session import session
 
-    chars: Counter[str] = field(default_factory=Counter)
-    handed_back: Counter[str] = field(default_factory=Counter)
-    row_wise: dict[str, RowWise] = field(default_factory=dict)
-
-    def add(self, other: "Tally") -> None:
-        """Add what was counted of more rows."""
-        self.chars.update(other.chars)
-        self.handed_back.update(other.handed_back)
-        self.row_wise |= other.row_wise
-
-
-def _write_split(
-    plan: Plan, split: str, folder: Path, workers: Workers, memory: int, report: Reporters
-) -> tuple[list[PartSummary], WrittenSplit]:
-    """Render, shuffle and write one split."""
-    parts, total = plan.parts_of(split), plan.rows(split)
-    spill = folder / ".shuffle"
-    spill.mkdir()
-    shuffle, table = Shuffle(spill, total, memory), pl.concat(map(origins, parts))
-    summaries, first = [], 0
-    for part in parts:
-        tally = Tally()
-        finish = partial(_finish, plan, part, table["high"], first)
-        first += len(origins(part))
-        rendering = (partial(finish, job) for job in jobs(part.posing, part.turns))
-        for rows, found in in_order(rendering, max(workers.count, 2), workers.close):
-            shuffle.add(rows)
-            tally.add(found)
-            report.rendered(part.task.name, len(rows))
-        summaries.append(_summary(part, total, tally))
-    for part in parts:
-        part.task.source.check_unchanged()
-    shuffled = shuffle.finish()
-
-    def blocks(first: int, end: int) -> Iterator[pa.Table]:
-        return (widen(rows, table) for rows in shuffled.blocks(first, end, BLOCK_ROWS))
-
-    written = write_shards(blocks, total, split, folder, workers.count, partial(report.written, split))
-    shutil.rmtree(spill)
-    return summaries, written
-
-
-def _finish(plan: Plan, part: Part, keys: pl.Series, first: int, job: Job) -> tuple[pl.DataFrame, Tally]:
-    """Run a job; return its rows as the shuffle takes them, and what is counted of them.
-
-    `keys` are those of all origins of the split, `first` is the number of the part's first one.
-    """
-    found = job()
-    numbers = found.rows.select((first + origin(part)).cast(pl.UInt32)).to_series()
-    shuffle_key = hashing.key(plan.seed, "shuffle", part.split)
-    form, system = plan.spec.format, plan.spec.styles.system
-    rows = narrow(found.rows, form, system, numbers, keys, shuffle_key, evaluation=part.is_evaluation)
-    name = part.templates[found.template].name if part.templates else ""
-    tally = Tally(Counter(lengths(found.rows).sum().row(0, named=True)))
-    if found.handed_back:
-        tally.handed_back[name] = found.handed_back
-    if found.row_wise:
-        tally.row_wise[name] = found.row_wise
-    return rows, tally
+        with session(address, width) as joined:
+            yield Cluster(joined, memory)
+        return
+    if address is not None:
+        raise UsageError("a Ray cluster's address is for the engine ray", hint="add --engine ray")
+    if not isinstance(out, Path):
+        raise UsageError("the local engine writes folders, not URLs", where=out, hint="add --engine ray")
+    yield Local(pool, memory)
 
 
 def _summary(part: Part, total: int, tally: Tally) -> PartSummary:

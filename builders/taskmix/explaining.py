@@ -123,7 +123,7 @@ def _again(plan: Plan, part: Part, found: pl.DataFrame) -> tuple[Turn, pl.DataFr
             continue
         planned = part.posing.assignment(number, turn.slot)
         (frame,) = posed(part.posing, [Turn(turn.slot, RowSet.of([number]))])
-        numbers = frame.select(origin(part).cast(pl.UInt32)).to_series()
+        numbers = frame.select(origin(len(part.templates)).cast(pl.UInt32)).to_series()
         key = hashing.key(plan.seed, "shuffle", part.split)
         spec = plan.spec
         rows = narrow(

@@ -15,12 +15,13 @@ from taskmix.caching.fingerprints import Fingerprints
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
 from taskmix.catalog.selection import overridden, select
-from taskmix.errors import OutputError, SourceError, TaskmixError
+from taskmix.errors import OutputError, SourceError, TaskmixError, UsageError
 from taskmix.mixing.holdout import assign_roles
 from taskmix.output.changes import Change, changes, input_changes
-from taskmix.output.folder import LOCK, check_target
+from taskmix.output.folder import LOCK
 from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_of, inputs_sha256, make_inputs, pinned, task_inputs
 from taskmix.output.lock import output_faults, read_lock, read_lock_file, template_hashes
+from taskmix.output.publishing import Target, as_target, check
 from taskmix.sources.finding import find_source
 from taskmix.text import visible
 
@@ -40,7 +41,7 @@ class Prepared:
 
     mixture: str
     catalog: Catalog
-    out: Path
+    out: Target
     mirror: Path | None
     seed: int | None
     limit: int | None
@@ -58,7 +59,7 @@ class Prepared:
 def prepare(
     mixture: str | None,
     catalog: Catalog | None = None,
-    out: Path | None = None,
+    out: Target | None = None,
     mirror: Path | None = None,
     seed: int | None = None,
     limit: int | None = None,
@@ -75,8 +76,8 @@ def prepare(
     """
     catalog = catalog or load_catalog()
     name, spec = catalog.mixture(mixture)
-    out = Path("mixtures") / name if out is None else out
-    check_target(out)
+    out = Path("mixtures") / name if out is None else as_target(out)
+    check(out)
     expected = _expected(out, lock_file) if locked or lock_file else None
     earlier = _earlier(out)
     recorded: Json = expected[1] if expected else earlier or {}
@@ -86,20 +87,25 @@ def prepare(
     if expected:
         _check_inputs(*expected, inputs, tasks)
     same = earlier is not None and (expected is None or earlier == expected[1])
-    unchanged = earlier if same and not force and _is_whole(out, earlier or {}, inputs, Fingerprints(cache)) else None
+    known = same and not force and isinstance(out, Path)
+    unchanged = earlier if known and _is_whole(Path(out), earlier or {}, inputs, Fingerprints(cache)) else None
     return Prepared(name, catalog, out, mirror, seed, limit, inputs, unchanged, expected, cache)
 
 
-def _expected(out: Path, lock_file: Path | None) -> tuple[Path, Json]:
+def _expected(out: Target, lock_file: Path | None) -> tuple[Path, Json]:
     """Return the lock to go by."""
     if lock_file is None:
+        if not isinstance(out, Path):
+            raise UsageError("the lock behind a URL is not read", where=out, hint="name a copy of it with --lock")
         return out / LOCK, read_lock(out)
     path = lock_file / LOCK if lock_file.is_dir() else lock_file
     return path, read_lock_file(path)
 
 
-def _earlier(out: Path) -> Json | None:
-    """Return the lock in a folder; None if there is none, or none that is whole."""
+def _earlier(out: Target) -> Json | None:
+    """Return the lock in a folder; None if there is none, or none that is whole. What a URL has is always replaced."""
+    if not isinstance(out, Path):
+        return None
     try:
         return read_lock(out)
     except OutputError as error:

@@ -55,6 +55,25 @@ class RowSet:
     def __sub__(self, other: "RowSet") -> "RowSet":
         return RowSet(self.bits & ~_padded(other.bits, len(self.bits)))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # of a few rows among many only those are sent to another process
+        used = np.flatnonzero(self.bits)
+        first, end = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 0)
+        return _placed, (first, self.bits[first:end].tobytes())
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Return the first number and the one after the last, or twice 0."""
+        used = np.flatnonzero(self.bits)
+        if not len(used):
+            return 0, 0
+        first, last = (self.between(int(byte) * 8, int(byte) * 8 + 8) for byte in (used[0], used[-1]))
+        return int(first[0]), int(last[-1]) + 1
+
+    def within(self, first: int, end: int) -> "RowSet":
+        """Return the numbers from `first` up to `end` as a set of their own."""
+        return RowSet.of([self.between(first, end)])
+
     def between(self, first: int, end: int) -> "Numbers":
         """Return the numbers from `first` up to `end`, ascending."""
         start = first // 8
@@ -69,6 +88,11 @@ class RowSet:
     def where(self, wanted: "Callable[[Numbers], NDArray[np.bool_]]") -> "RowSet":
         """Return the numbers for which a function is true."""
         return RowSet.of(numbers[wanted(numbers)] for numbers in self.chunks())
+
+
+def _placed(first: int, content: bytes) -> RowSet:
+    """Return the set whose bits from a byte on are these."""
+    return RowSet(np.concatenate([np.zeros(first, np.uint8), np.frombuffer(content, np.uint8)]))
 
 
 def _padded(bits: "NDArray[np.uint8]", length: int) -> "NDArray[np.uint8]":

@@ -204,7 +204,7 @@ class DecontaminationSpec(_Model):
 
     ngram: Annotated[int, Field(ge=2, le=50)] = Field(5, description="Words of the sequences that are compared.")
     overlap: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.7, description="The least share of an evaluation text's words, by weight, that lie in sequences of both."
+        0.65, description="The least share of an evaluation text's words, by weight, that lie in sequences of both."
     )
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskmix.cli.params import MixtureName, catalog_option, json_option, mirror_option, seed_option
+from taskmix.cli.params import MixtureName, Target, catalog_option, json_option, mirror_option, seed_option
 
 if TYPE_CHECKING:
+    from taskmix.building import EngineName
     from taskmix.catalog.loading import Catalog
     from taskmix.preparing import Prepared
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 @click.argument("mixture", type=MixtureName(), required=False)
 @catalog_option
 @mirror_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder to write.  [default: mixtures/MIXTURE]")
+@click.option("--out", type=Target(), help="Folder to write, or a URL with --engine ray.  [default: mixtures/MIXTURE]")
 @seed_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
 @click.option(
@@ -30,6 +31,14 @@ if TYPE_CHECKING:
     show_default=True,
     help="MiB of examples to shuffle in memory; more go through disk.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(("local", "ray")),
+    default="local",
+    show_default=True,
+    help="Where to render and write: here, or on a Ray cluster.",
+)
+@click.option("--ray-address", help="Head of the cluster.  [default: $RAY_ADDRESS, or one that is started here]")
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be built; write nothing.")
 @click.option(
     "--dropped",
@@ -49,11 +58,13 @@ def build(
     mixture: str | None,
     catalog: Path | None,
     mirror: Path | None,
-    out: Path | None,
+    out: Path | str | None,
     seed: int | None,
     limit: int | None,
     workers: int | None,
     memory: int,
+    engine: "EngineName",
+    ray_address: str | None,
     plan_only: bool,
     dropped: Path | None,
     force: bool,
@@ -76,15 +87,17 @@ def build(
         _show_plan(loaded, mixture, dropped, as_json, mirror=mirror, seed=seed, limit=limit, workers=workers)
         return
     prepared = prepare(mixture, loaded, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
-    lock, text = _carried_out(prepared, workers, memory)
+    lock, text = _carried_out(prepared, workers, memory, engine, ray_address)
     click.echo(json.dumps(lock, ensure_ascii=False) if as_json else text, nl=as_json)
 
 
-def _carried_out(prepared: "Prepared", workers: int | None, memory: int) -> tuple[object, str]:
+def _carried_out(
+    prepared: "Prepared", workers: int | None, memory: int, engine: "EngineName", ray_address: str | None
+) -> tuple[object, str]:
     """Build; return the lock, and what is printed. If nothing has changed, nothing heavy is imported."""
     from taskmix.output.folder import tidy
 
-    if (lock := prepared.unchanged) is not None:
+    if (lock := prepared.unchanged) is not None and isinstance(prepared.out, Path):
         tidy(prepared.out)
         rows = sum(split["rows"] for split in lock["splits"].values())
         return lock, f"{prepared.out}: unchanged, {rows:,} rows\n"
@@ -93,7 +106,7 @@ def _carried_out(prepared: "Prepared", workers: int | None, memory: int) -> tupl
     from taskmix.cli.progress import progress
 
     with progress() as reporters:
-        built = carry_out(prepared, workers, memory << 20, reporters)
+        built = carry_out(prepared, workers, memory << 20, reporters, engine, ray_address)
     return built.lock, display.built(built)
 
 

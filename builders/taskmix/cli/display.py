@@ -47,7 +47,7 @@ def built(result: Built) -> str:
         for part in result.parts
     ]
     size = sum(output["bytes"] for output in result.lock["outputs"].values())
-    end = f"{result.out}: {result.rows:,} rows, {size / 1e6:,.1f} MB; lengths are mean characters"
+    end = f"{result.place}: {result.rows:,} rows, {size / 1e6:,.1f} MB; lengths are mean characters"
     return _print(_table(head, rows), Text(f"\n{end}"))
 
 

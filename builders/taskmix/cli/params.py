@@ -38,6 +38,17 @@ def commas(values: tuple[str, ...]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",") if part.strip()]
 
 
+class Target(click.Path):
+    """A folder to write, as a path, or a URL as it is; completed like a path."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what was given as a path, or as the text of a URL."""
+        return value if isinstance(value, str) and "://" in value else super().convert(value, param, ctx)
+
+
 class TaskName(click.ParamType[str]):
     """A task's name, completed from the catalog."""
 

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import polars as pl
 
@@ -98,17 +96,15 @@ def _look_through(
     reader: Reader, found: Index | None, compare: bool, task: Task, split: Split, rows: RowSet
 ) -> tuple[pl.DataFrame, RowSet]:
     """Return the rows of a split that are those of evaluation splits, and those that are the same as an earlier one."""
-    hits = [pl.DataFrame(schema=_FOUND)]
-    with TemporaryDirectory(prefix="taskmix-") as folder:
-        same = Duplicates(Path(folder))
-        for frame in task.rows(split, rows, {*task.asked(), *task.compared()}):
-            if reader.stopped():
-                break
-            if found is not None:
-                hits.append(_described(found.find(_inputs(task, frame)), task, split))
-            if compare:
-                same.add(frame.select(SOURCE_ROW, *task.compared()))
-        return pl.concat(hits), RowSet(same.finish().bits)
+    hits, same = [pl.DataFrame(schema=_FOUND)], Duplicates()
+    for frame in task.rows(split, rows, {*task.asked(), *task.compared()}):
+        if reader.stopped():
+            break
+        if found is not None:
+            hits.append(_described(found.find(_inputs(task, frame)), task, split))
+        if compare:
+            same.add(frame.select(SOURCE_ROW, *task.compared()))
+    return pl.concat(hits), RowSet(same.finish().bits)
 
 
 def _described(found: pl.DataFrame, task: Task, split: Split) -> pl.DataFrame:

@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
+from taskmix.errors import OutputError
 from taskmix.frames import SOURCE_ROW
 
 if TYPE_CHECKING:
@@ -36,18 +38,22 @@ _SHIFT = np.uint64(64 - BUCKETS.bit_length() + 1)
 class Duplicates:
     """Takes rows, in any order, and says which of them are the same as one with a smaller number.
 
-    `folder` is an empty one for files, which are deleted when they have been read; `memory` is how many bytes of
-    hashes are held before they go there.
+    `memory` is how many bytes of hashes are held before they go to files, in a temporary folder that is made only then
+    and removed in the end.
     """
 
-    folder: Path
     memory: int = MEMORY
     _held: "list[NDArray[np.void]]" = field(default_factory=list)
     _bytes: int = 0
+    _folder: "TemporaryDirectory[str] | None" = None
     _bits: "NDArray[np.uint8]" = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     def add(self, rows: pl.DataFrame) -> None:
-        """Take rows: `source_row`, each number once, and the columns in which they are compared, the same each time."""
+        """Take rows: `source_row`, each number once, and the columns in which they are compared, the same each time.
+
+        Raises:
+            OutputError: what is beyond the memory cannot be written.
+        """
         records = _records(rows)
         self._held.append(records)
         self._bytes += records.nbytes
@@ -55,27 +61,36 @@ class Duplicates:
             self._write()
 
     def finish(self) -> "Dropped":
-        """Return the rows to drop; nothing can be added after."""
-        if any(self.folder.iterdir()):
-            self._write()
-            for file in sorted(self.folder.iterdir()):
-                self._mark_repeated(np.fromfile(file, _RECORD))
-                file.unlink()
-        else:
+        """Return the rows to drop; nothing can be added after. Raises OutputError if the files cannot be written."""
+        if self._folder is None:
             self._mark_repeated(_together(self._held))
             self._held = []
+            return Dropped(self._bits)
+        self._write()
+        with self._folder as folder:
+            for file in sorted(Path(folder).iterdir()):
+                self._mark_repeated(np.fromfile(file, _RECORD))
         return Dropped(self._bits)
 
     def _write(self) -> None:
-        """Append the first ones of the held records to the files."""
+        """Append the first ones of the held records to the files. Raises OutputError if that cannot be."""
         records = self._mark_repeated(_together(self._held))
+        try:
+            self._append(records)
+        except OSError as error:
+            hint = "$TMPDIR names the folder for temporary files; `duplicates: keep` needs none"
+            raise OutputError(f"a temporary file cannot be written: {error.strerror}", hint=hint) from None
+        self._held, self._bytes = [], 0
+
+    def _append(self, records: "NDArray[np.void]") -> None:
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="taskmix-")
         buckets = (np.arange(BUCKETS, dtype=np.uint64)) << _SHIFT
         ends = [*np.searchsorted(records["first"], buckets), len(records)]
         for number, (low, high) in enumerate(pairwise(ends)):
             if high > low:
-                with (self.folder / str(number)).open("ab") as file:
+                with (Path(self._folder.name) / str(number)).open("ab") as file:
                     file.write(records[low:high].tobytes())
-        self._held, self._bytes = [], 0
 
     def _mark_repeated(self, records: "NDArray[np.void]") -> "NDArray[np.void]":
         """Mark the records that have the hashes of one with a smaller number, and return the others by their hashes."""

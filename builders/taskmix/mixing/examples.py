@@ -300,6 +300,11 @@ class Exemplars:
             return self.shown(template, options=False).most
         return can_be_shown(min(len(self.rows), _EXEMPLARS))
 
+    @property
+    def few(self) -> RowSet:
+        """Return the rows that are shown."""
+        return lowest([self.rows], [self.key], _EXEMPLARS)[0]
+
     def shown(self, template: Template, *, options: bool) -> Shown:
         """Return prompt and completion of each under a template: in one look, or with lists of options in two.
 
@@ -312,9 +317,8 @@ class Exemplars:
 
     def _pose(self, template: Template, *, options: bool) -> Shown:
         if self._frame is None:
-            (few,) = lowest([self.rows], [self.key], _EXEMPLARS)
             self._frame = pl.concat(
-                self.task.rows(self.split, few, names_read(self.task, self.templates, evaluation=True))
+                self.task.rows(self.split, self.few, names_read(self.task, self.templates, evaluation=True))
             )
         plain = Posing(self.task, self.split, self.templates, EveryTemplate(), self.seed)
         rendered = _rendered(plain, template, self._frame, alternatives=options).rows

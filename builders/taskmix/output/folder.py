@@ -74,7 +74,7 @@ def tidy(out: Path) -> None:
 
 
 @contextmanager
-def understood(path: Path) -> Iterator[None]:
+def understood(path: Path | str) -> Iterator[None]:
     """Turn the system's errors while writing into one that names the folder."""
     try:
         yield

@@ -115,9 +115,12 @@ def origins(part: Part) -> pl.DataFrame:
     return pl.DataFrame(rows, {**dict.fromkeys(REPEATED, pl.String), **dict.fromkeys(_KEYS, pl.UInt64)}, orient="row")
 
 
-def origin(part: Part) -> pl.Expr:
-    """Return the expression of the number of examples' origin in what `origins` gives (UInt32)."""
-    number = pl.col(SLOT) * max(1, len(part.templates)) + pl.col(TEMPLATE)
+def origin(templates: int) -> pl.Expr:
+    """Return the expression of the number of examples' origin in what `origins` gives of a part with so many templates.
+
+    It is a UInt32.
+    """
+    number = pl.col(SLOT) * max(1, templates) + pl.col(TEMPLATE)
     return number * VARIANTS + variant()
 
 

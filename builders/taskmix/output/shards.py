@@ -67,11 +67,10 @@ def write_shards(
         written: called with the number of rows of each shard.
     """
     (root / "data").mkdir(exist_ok=True)
-    spans = list(pairwise([*range(0, rows, ROWS_PER_SHARD), rows]))
-    paths = [f"data/{split}-{index:05}-of-{len(spans):05}.parquet" for index in range(len(spans))]
-    writing = (partial(_write, blocks(*span), root, path) for span, path in zip(spans, paths, strict=True))
+    wanted = shard_spans(split, rows)
+    writing = (partial(_write, blocks(*span), root, path) for path, span in wanted.items())
     shards, hashes = [], list[bytes]()
-    for shard, found in in_order(writing, min(threads, len(spans))):
+    for shard, found in in_order(writing, min(threads, len(wanted))):
         sync(root / shard.path)
         written(shard.rows)
         shards.append(shard)
@@ -79,18 +78,28 @@ def write_shards(
     return WrittenSplit(tuple(shards), content_hash(hashes))
 
 
+def shard_spans(split: str, rows: int) -> Mapping[str, tuple[int, int]]:
+    """Return the path of each shard of a split below the mixture's folder, and of which rows it is, in order."""
+    spans = list(pairwise([*range(0, rows, ROWS_PER_SHARD), rows]))
+    return {f"data/{split}-{index:05}-of-{len(spans):05}.parquet": span for index, span in enumerate(spans)}
+
+
 def _write(blocks: Iterator[pa.Table], root: Path, path: str) -> tuple[Shard, list[bytes]]:
-    """Write one shard; return it and the hashes of its blocks."""
-    rows, hashes, first = 0, [], next(blocks)
     with (root / path).open("wb") as opened:
-        file = _HashedFile(opened)
-        # a few large pieces: for each the threads wait for one another
-        with pa.output_stream(file, buffer_size=_PIECE_BYTES) as stream, _writer(stream, first) as writer:
-            for block in chain([first], blocks):
-                hashes.append(block_hash(block))
-                writer.write_table(block, row_group_size=len(block))
-                rows += len(block)
-        return Shard(path, file.sha256.hexdigest(), opened.tell(), rows), hashes
+        return write_shard(blocks, opened, path)
+
+
+def write_shard(blocks: Iterator[pa.Table], opened: BinaryIO, path: str) -> tuple[Shard, list[bytes]]:
+    """Write blocks of rows to a file as a shard; return its record, under `path`, and the hashes of the blocks."""
+    rows, hashes, first = 0, [], next(blocks)
+    file = _HashedFile(opened)
+    # a few large pieces: for each the threads wait for one another
+    with pa.output_stream(file, buffer_size=_PIECE_BYTES) as stream, _writer(stream, first) as writer:
+        for block in chain([first], blocks):
+            hashes.append(block_hash(block))
+            writer.write_table(block, row_group_size=len(block))
+            rows += len(block)
+    return Shard(path, file.sha256.hexdigest(), opened.tell(), rows), hashes
 
 
 def _writer(file: pa.NativeFile, first: pa.Table) -> pq.ParquetWriter:

@@ -6,7 +6,6 @@ The order follows from the hashes alone, so that both ways give the same.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 
 from taskmix.frames import SOURCE_ROW
+from taskmix.output.places import Place
 
 ORDER = "order"
 """A row's place in the shuffle: a hash (UInt64)."""
@@ -39,16 +39,16 @@ class Shuffled(Protocol):
 class Shuffle:
     """Takes rows (with `order`, `origin` and `source_row`) in any order, and gives them in that of their hashes.
 
-    `total` is about how many will come. When more than `memory` bytes are held, they go to a file in `folder` as a
+    `total` is about how many will come. When more than `memory` bytes are held, they go to a file in `place` as a
     run: sorted, one record batch a band of hashes.
     """
 
-    folder: Path
+    place: Place
     total: int
     memory: int = MEMORY
     _held: list[pl.DataFrame] = field(default_factory=list)
     _bytes: int = 0
-    _runs: "list[_Run]" = field(default_factory=list)
+    _runs: "list[Run]" = field(default_factory=list)
 
     def add(self, rows: pl.DataFrame) -> None:
         """Append rows that keep no other frame's memory alive."""
@@ -59,11 +59,13 @@ class Shuffle:
 
     def finish(self) -> Shuffled:
         """Return all rows in order; nothing can be added after."""
-        if not self._runs:
-            return self._sorted()
+        return merged(self.runs()) if self._runs else self._sorted()
+
+    def runs(self) -> "tuple[Run, ...]":
+        """Return the files of all rows, those too that were still held; nothing can be added after."""
         if self._held:
             self._write_run()
-        return _Merged(tuple(self._runs))
+        return tuple(self._runs)
 
     def _sorted(self) -> "_Sorted":
         rows = pl.concat(self._held, rechunk=True)
@@ -74,25 +76,31 @@ class Shuffle:
         return _Sorted(rows, positions)
 
     def _write_run(self) -> None:
-        path, run = self.folder / f"{len(self._runs):05}.arrow", self._sorted()
+        name, run = f"{len(self._runs):05}.arrow", self._sorted()
         edges, schema = run.edges(-(-self.total // BAND_ROWS)), arrow(run.rows.clear()).schema
-        with pa.ipc.new_file(str(path), schema) as file:
+        with self.place.create(name) as opened, pa.ipc.new_file(opened, schema) as file:
             for low, high in pairwise(edges):
                 table = arrow(run.rows[run.positions[low:high]])
                 file.write_batch(next(iter(table.to_batches()), pa.RecordBatch.from_pylist([], schema)))
-        self._runs.append(_Run(path, edges))
+        self._runs.append(Run(self.place, name, edges))
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """A file of sorted rows with a record batch for each band of hashes; `edges` says where the bands lie."""
 
-    path: Path
+    place: Place
+    name: str
     edges: tuple[int, ...]
 
     def open(self) -> pa.RecordBatchFileReader:
-        """Open the file: not mapped into memory, since what was read would count as the process's own."""
-        return pa.ipc.open_file(pa.OSFile(str(self.path)))
+        """Open the file."""
+        return pa.ipc.open_file(self.place.open(self.name))
+
+
+def merged(runs: "Sequence[Run]") -> Shuffled:
+    """Return the rows of runs that were cut into the same bands, in order."""
+    return _Merged(runs)
 
 
 @dataclass(frozen=True)
@@ -117,7 +125,7 @@ class _Sorted:
 class _Merged:
     """Runs on disk, merged band by band."""
 
-    runs: Sequence[_Run]
+    runs: Sequence[Run]
 
     def blocks(self, first: int, end: int, size: int) -> Iterator[pl.DataFrame]:
         held = None

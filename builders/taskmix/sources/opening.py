@@ -49,13 +49,16 @@ class Source:
         """Return the ClassLabel names of the columns of a split."""
         return files.class_names(self.splits[split])
 
-    def batches(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def batches(
+        self, split: str, columns: Sequence[str], span: tuple[int, int] | None = None
+    ) -> Iterator[pl.DataFrame]:
         """Yield a split's columns in order, with `source_row` (UInt64), a bounded number of rows at a time.
 
-        The rows of a batch are contiguous; long ones make smaller batches.
+        The rows of a batch are contiguous; long ones make smaller batches. With a `span` only the rows from its first
+        number up to its second are read.
         """
         held, rows, size = list[pl.DataFrame](), 0, 0.0
-        for piece in self._pieces(split, columns):
+        for piece in self._pieces(split, columns, span):
             held.append(piece)
             rows, size = rows + len(piece), size + piece.estimated_size()
             if rows >= BATCH_ROWS or size >= BATCH_BYTES:
@@ -64,11 +67,13 @@ class Source:
         if held:
             yield pl.concat(held, rechunk=True)
 
-    def _pieces(self, split: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def _pieces(self, split: str, columns: Sequence[str], span: tuple[int, int] | None) -> Iterator[pl.DataFrame]:
         paths = self.splits[split]
         # a frame without columns has no rows to number
         read = columns or self.schema(split).names()[:1]
         frame = files.scan(paths).select(read).with_row_index(SOURCE_ROW).cast({SOURCE_ROW: pl.UInt64})
+        if span is not None:
+            frame = frame.slice(span[0], span[1] - span[0])
         found = files.guarded(paths, lambda: iter(frame.collect_batches(chunk_size=_PIECE_ROWS)))
         while (piece := files.guarded(paths, lambda: next(found, None))) is not None:
             yield piece.select(SOURCE_ROW, *columns)

@@ -127,17 +127,19 @@ class Task:
         What `where` and the cut leave out is not checked again: `wanted` comes from a plan that did.
         """
         held = self.held.frames((self.name, split), names)
-        for batch in self._batches(split, names) if held is None else held:
+        for batch in self._batches(split, names, wanted.span) if held is None else held:
             chosen = _among(batch, wanted)
             if len(chosen):
                 mapped = columns.apply(chosen, self.maps, self.name, self.workers) if held is None else chosen
                 yield self._canonical(mapped, split, names)
 
-    def _batches(self, split: Split, names: Collection[str]) -> Iterator[pl.DataFrame]:
+    def _batches(
+        self, split: Split, names: Collection[str], span: tuple[int, int] | None = None
+    ) -> Iterator[pl.DataFrame]:
         """Yield batches with the source's columns that are needed."""
         used = self.used_columns(names)
         raw = [name for name in self.schema(split.source_split) if name in used]
-        return self.source.batches(split.source_split, raw)
+        return self.source.batches(split.source_split, raw, span)
 
     def _keep(self, batch: pl.DataFrame, split: Split) -> tuple[pl.DataFrame, Dropped]:
         """Return the rows that belong to the split and that `where` keeps."""

@@ -1,0 +1,1 @@
+"""What carries out a plan: on this machine, or on a Ray cluster, with the same bytes."""
