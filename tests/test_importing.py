@@ -205,7 +205,8 @@ def test_data_does_not_move_the_boundary(work: Path) -> None:
     Path("mirror/d").mkdir(parents=True)
     rows = [{"s": "p ||| q", "xs": ["a ||| b", "c ||| d"]}, {"s": "p", "xs": ["a", "p ||| "]}]
     pl.DataFrame(rows).write_parquet("mirror/d/validation.parquet")
-    pl.DataFrame(rows).write_parquet("mirror/d/train.parquet")
+    other = {"s": "other", "xs": ["quite", "another"]}
+    pl.DataFrame([other]).write_parquet("mirror/d/train.parquet")
     taskmix.build(catalog=load_catalog(Path("out/catalog.yaml")), mirror=Path("mirror"), out=Path("m"))
     found = pl.read_parquet(sorted(Path("m/data").glob("validation-*"))).sort("source_row").rows(named=True)
     assert [(row["prompt"], row["completion"]) for row in found] == [
@@ -320,8 +321,9 @@ def test_the_example_questions_become_tasks(work: Path) -> None:
     folders = (Path("mirror/example-org/harbour-quiz/ships"), Path("mirror/example-org/harbour-questions"))
     for folder in folders:
         folder.mkdir(parents=True)
-    for split in ("train", "validation"):
-        pl.DataFrame(rows).write_parquet(folders[0] / f"{split}.parquet")
+    other = {"question": "Where to?", "choices": {"text": ["the quay", "a buoy"], "label": ["A", "B"]}, "key": "A"}
+    for split, given in {"train": [other], "validation": rows}.items():
+        pl.DataFrame(given).write_parquet(folders[0] / f"{split}.parquet")
     answers = {"question": ["Who?"], "answers": [["The pilot", "the pilot"]]}
     pl.DataFrame(answers).write_parquet(folders[1] / "test.parquet")
     taskmix.build(catalog=catalog, mirror=Path("mirror"), out=Path("m"))

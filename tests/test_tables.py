@@ -24,7 +24,7 @@ tasks:
     source: {path: data/quiz}
     columns: {first: options.text}
 mixtures:
-  m: {tasks: [quiz]}
+  m: {tasks: [quiz], decontamination: off}
 default_mixture: m
 """
 ROWS: list[dict[str, object]] = [
