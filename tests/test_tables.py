@@ -102,7 +102,7 @@ def test_rows_that_a_template_leaves_empty_are_counted_in_lock_and_card(project:
     assert [(part["dropped"]["where"], part["dropped"]["empty"]) for part in lock["plan"]] == [(0, 1)] * 2
     assert [part["rows"] for part in lock["plan"]] == [11, 11]
     card = (folder / "README.md").read_text("utf-8")
-    assert "| quiz | train | 12 | 0 | 0 | 0 | 1 | 11 |" in card
+    assert "| quiz | train | 12 | 0 | 0 | 0 | 0 | 0 | 1 | 11 |" in card
 
 
 def test_a_preview_marks_what_comes_from_the_data(project: Project) -> None:
