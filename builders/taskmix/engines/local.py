@@ -18,6 +18,8 @@ from taskmix.output.shuffle import Shuffle
 from taskmix.templates.rowwise import Workers
 from taskmix.threads import in_order
 
+_WAITING = 2
+
 
 @dataclass(frozen=True)
 class Local:
@@ -35,6 +37,11 @@ class Local:
                 tallies[split], splits[split] = self._split(plan, split, place, rendered, written)
         return Mixed(in_parts(plan, tallies), splits)
 
+    @property
+    def _threads(self) -> int:
+        """Return how many threads work at a time: each waits now and then for Python's lock, or for the disk."""
+        return self.workers.count + _WAITING
+
     def _split(
         self, plan: Plan, split: str, folder: Folder, rendered: Progress, written: Progress
     ) -> tuple[list[Tally], WrittenSplit]:
@@ -46,7 +53,7 @@ class Local:
         shuffle, tallies = Shuffle(spill, total, self.memory), []
         for part, recipe in zip(parts, found, strict=True):
             tally = Tally()
-            for rows, counted in in_order(recipe.work(part.turns), max(self.workers.count, 2), self.workers.close):
+            for rows, counted in in_order(recipe.work(part.turns), self._threads, self.workers.close):
                 shuffle.add(rows)
                 tally.add(counted)
                 rendered(part.task.name, len(rows))
@@ -58,6 +65,6 @@ class Local:
         def blocks(first: int, end: int) -> Iterator[pa.Table]:
             return (widen(rows, table) for rows in shuffled.blocks(first, end, BLOCK_ROWS))
 
-        shards = write_shards(blocks, total, split, folder.path, self.workers.count, partial(written, split))
+        shards = write_shards(blocks, total, split, folder.path, self._threads, partial(written, split))
         folder.remove(WORK)
         return tallies, shards
