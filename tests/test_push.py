@@ -407,6 +407,21 @@ def test_a_mixture_on_the_hub_is_verified_and_kept(hub: World) -> None:
     assert not [each for each in hub.hub.asked() if "resolve" in each.path]
 
 
+def test_a_mixture_is_built_by_the_lock_of_one_on_the_hub_and_compared_with_it(hub: World, tmp_path: Path) -> None:
+    pushed(hub.push("a", "org/locked"))
+    root, address = hub.mixtures.root, "hf://datasets/org/locked"
+    options = ("--catalog", str(root / "catalog.yaml"), "--lock", address)
+    pushed(hub.forks.mix("build", "a", "--out", str(tmp_path / "again"), *options))
+    again = {path.name: path.read_bytes() for path in (tmp_path / "again").rglob("*") if path.is_file()}
+    assert again == {Path(name).name: content for name, content in hub.mixtures.files("a").items()}
+    assert "the lock is of other inputs" in refusal(hub.forks.mix("build", "b", "--out", str(tmp_path / "b"), *options))
+    missing = hub.forks.mix("build", "a", "--lock", "no/such/lock", "--catalog", str(root / "catalog.yaml"))
+    assert "'no/such/lock' does not exist" in missing.output
+    same = hub.forks.mix("diff", address, str(hub.mixtures["a"]), "--exit-code")
+    other = hub.forks.mix("diff", address, str(hub.mixtures["b"]), "--exit-code")
+    assert (same.code, other.code) == (0, 1), (same.output, other.output)
+
+
 @pytest.mark.parametrize(
     ("damage", "path"),
     [

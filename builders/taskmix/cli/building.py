@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 @click.option(
     "--lock",
     "lock_file",
-    type=click.Path(path_type=Path, exists=True),
-    help="The lock to go by instead, or the folder that holds it; implies --locked.",
+    metavar="FILE|DIR|URL",
+    help="The lock to go by instead, or the mixture that has it, here or on the hub; implies --locked.",
 )
 @json_option
 def build(
@@ -69,7 +69,7 @@ def build(
     dropped: Path | None,
     force: bool,
     locked: bool,
-    lock_file: Path | None,
+    lock_file: str | None,
     as_json: bool,
 ) -> None:
     """Build MIXTURE, or the catalog's default mixture, into a folder.
@@ -86,9 +86,23 @@ def build(
     if plan_only:
         _show_plan(loaded, mixture, dropped, as_json, mirror=mirror, seed=seed, limit=limit, workers=workers)
         return
-    prepared = prepare(mixture, loaded, out, mirror, seed, limit, force=force, locked=locked, lock_file=lock_file)
+    going_by = _lock(lock_file) if lock_file is not None else None
+    prepared = prepare(mixture, loaded, out, mirror, seed, limit, force=force, locked=locked, lock_file=going_by)
     lock, text = _carried_out(prepared, workers, memory, engine, ray_address)
     click.echo(json.dumps(lock, ensure_ascii=False) if as_json else text, nl=as_json)
+
+
+def _lock(address: str) -> Path:
+    """Return where a lock is: a file, the folder of a mixture, or one that is fetched from the hub or a store."""
+    if "://" in address:
+        from taskmix.cli.progress import transfer
+        from taskmix.sharing.fetching import folder_of
+
+        with transfer("received") as report:
+            return folder_of(address, report=report)
+    if not Path(address).exists():
+        raise click.BadParameter(f"Path {address!r} does not exist.", param_hint="'--lock'")
+    return Path(address)
 
 
 def _carried_out(
