@@ -70,7 +70,8 @@ def make(project: Path, tasks: Mapping[str, Sequence[str]], out: Path) -> Peer:
     cache, phases = out / "cache", {}
 
     def load(task: str) -> datasets.Dataset:
-        return datasets.Dataset.from_parquet(str(project / "data" / task / "train.parquet"), cache_dir=str(cache))
+        files = sorted(str(file) for file in (project / "data" / task).glob("train-*.parquet"))
+        return datasets.Dataset.from_parquet(files, cache_dir=str(cache))
 
     def mapped(task: str, rows: datasets.Dataset) -> datasets.Dataset:
         settings = {"task": task, "words": tasks[task], "file": project / "templates" / f"{task}.yaml"}

@@ -17,9 +17,8 @@ from time import perf_counter
 from typing import TypeVar
 
 from measuring import ROOT, apart, machine, peak_bytes
-from scale import SHARES, SOURCE_ROW_GROUP, SOURCES, TASK, TASKS, TEMPLATES
+from scale import make_project
 
-ROWS_A_FILE = 2_000_000
 DOCS = ROOT / "docs" / "scale.md"
 PLOT = ROOT / "docs" / "growth.svg"
 START, END = "<!-- growth: start -->", "<!-- growth: end -->"
@@ -38,39 +37,13 @@ class Size:
     written: int
 
 
-def make_project(project: Path, data: Path, rows: int) -> None:
-    """Write a catalog of two tasks, their templates, and their sources of so many rows together, a file at a time."""
-    import polars as pl
-
-    (project / "templates").mkdir(parents=True)
-    listed = ""
-    for name, words in TASKS.items():
-        listed += TASK.format(name=name, labels=", ".join(words))
-        (project / "templates" / f"{name}.yaml").write_text(TEMPLATES, "utf-8")
-        texts = pl.concat(
-            pl.read_parquet(data / file).select(pl.col(text).alias("text"), pl.col(label).cast(pl.Int64).alias("label"))
-            for file, text, label in SOURCES[name]
-        )
-        (project / "data" / name).mkdir(parents=True)
-        total = int(rows * SHARES[name])
-        files = -(-total // ROWS_A_FILE)
-        for index in range(files):
-            end = min((index + 1) * ROWS_A_FILE, total)
-            numbers = pl.int_range(index * ROWS_A_FILE, end, eager=True)
-            repeated = texts[numbers % len(texts)].with_columns(text=pl.format("{} ({})", "text", numbers))
-            path = project / "data" / name / f"train-{index:05}-of-{files:05}.parquet"
-            repeated.write_parquet(path, row_group_size=SOURCE_ROW_GROUP)
-    mixture = f"mixtures:\n  scale: {{tasks: [{', '.join(TASKS)}]}}\n"
-    (project / "catalog.yaml").write_text(f"version: 1\ntasks:\n{listed}{mixture}", "utf-8")
-
-
 def build_once(project: Path, out: Path, memory: int | None) -> tuple[float, int]:
     """Build the mixture; return its seconds and the peak memory of the process."""
     from taskmix import build, load_catalog
     from taskmix.output.shuffle import MEMORY
 
     catalog, started = load_catalog(project / "catalog.yaml"), perf_counter()
-    build("scale", catalog=catalog, out=out, memory=memory or MEMORY)
+    build("growth", catalog=catalog, out=out, memory=memory or MEMORY)
     return perf_counter() - started, peak_bytes()
 
 

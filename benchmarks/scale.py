@@ -56,6 +56,7 @@ TEMPLATES = """\
 MIXTURES = """\
 mixtures:
   scale: {{tasks: [{tasks}], duplicates: keep}}
+  growth: {{tasks: [{tasks}]}}
   styled:
     tasks: [{tasks}]
     duplicates: keep
@@ -66,6 +67,7 @@ OTHERS = "fancyzhx/dbpedia_14/test.parquet"
 """What `decontaminated` holds out, 20,000 rows of it: training texts are compared with these."""
 SPILLING = 64 << 20
 SOURCE_ROW_GROUP = 100_000
+ROWS_A_FILE = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Round:
 
 
 def make_project(project: Path, data: Path, rows: int) -> None:
-    """Write a catalog of two tasks, their templates, and their sources of so many rows together."""
+    """Write a catalog of the tasks, their templates, and their sources of so many rows together, a file at a time."""
     import polars as pl
 
     (project / "templates").mkdir(parents=True)
@@ -91,10 +93,14 @@ def make_project(project: Path, data: Path, rows: int) -> None:
             pl.read_parquet(data / file).select(pl.col(text).alias("text"), pl.col(label).cast(pl.Int64).alias("label"))
             for file, text, label in SOURCES[name]
         )
-        numbers = pl.int_range(int(rows * SHARES[name]), eager=True)
-        repeated = texts[numbers % len(texts)].with_columns(text=pl.format("{} ({})", "text", numbers))
         (project / "data" / name).mkdir(parents=True)
-        repeated.write_parquet(project / "data" / name / "train.parquet", row_group_size=SOURCE_ROW_GROUP)
+        total = int(rows * SHARES[name])
+        files = -(-total // ROWS_A_FILE)
+        for index in range(files):
+            numbers = pl.int_range(index * ROWS_A_FILE, min((index + 1) * ROWS_A_FILE, total), eager=True)
+            repeated = texts[numbers % len(texts)].with_columns(text=pl.format("{} ({})", "text", numbers))
+            path = project / "data" / name / f"train-{index:05}-of-{files:05}.parquet"
+            repeated.write_parquet(path, row_group_size=SOURCE_ROW_GROUP)
     (project / "data" / "others").mkdir()
     others = pl.scan_parquet(data / OTHERS).head(20_000).select(pl.col("content").alias("text"), "label").collect()
     others.write_parquet(project / "data" / "others" / "train.parquet")
