@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -583,6 +584,9 @@ def test_a_lock_builds_from_its_commit_though_the_branch_moved(home: Home) -> No
     assert (again.rows(), again.commits()) == (rows, commits)
     lock = (home.folder / "mixtures/all/mix.lock.json").read_bytes()
     assert lock == (home.folder / "kept.json").read_bytes()
+    file = next((home.folder / "mixtures/all/data").glob("train-*"))
+    explained = home.mix("explain", "mixtures/all", pl.read_parquet(file)["id"][0])
+    assert "rendered again: the same bytes" in explained.stdout
 
 
 @pytest.mark.parametrize(

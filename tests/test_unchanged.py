@@ -15,7 +15,6 @@ from click.testing import CliRunner, Result
 from filelock import FileLock
 
 import taskmix
-from taskmix import preparing
 from taskmix.building import Built, Reporters
 from taskmix.cli import main
 from taskmix.errors import OutputError, SourceError
@@ -341,4 +340,4 @@ def test_a_lock_pins_no_commit_of_another_source(built: Path) -> None:
     catalog = taskmix.load_catalog(Path("catalog.yaml"))
     entry = {"commit": "1" * 40, "spec": {"source": {"path": "elsewhere"}}}
     same = {"commit": "1" * 40, "spec": {"source": {"path": "sums.jsonl", "revision": "main"}}}
-    assert preparing._commits(catalog, {"moods": entry, "sums": same, "gone": entry}) == {"sums": "1" * 40}
+    assert inputs.recorded_commits(catalog, {"moods": entry, "sums": same, "gone": entry}) == {"sums": "1" * 40}

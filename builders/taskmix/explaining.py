@@ -15,7 +15,7 @@ from taskmix.mixing.examples import Turn, posed, shown_rows
 from taskmix.mixing.parts import Part
 from taskmix.mixing.plan import Plan, make_plan
 from taskmix.output.formats import narrow, origin, origins, widen
-from taskmix.output.inputs import Json
+from taskmix.output.inputs import Json, pinned, recorded_commits
 from taskmix.output.lock import read_lock
 from taskmix.rowsets import RowSet
 from taskmix.templates.rowwise import Workers
@@ -69,9 +69,12 @@ def explain(
     """
     lock = read_lock(folder)
     split, found = _row(folder, row_id)
+    catalog = catalog or load_catalog()
+    # a branch of a hub dataset may have moved on since
+    catalog = pinned(catalog, recorded_commits(catalog, lock["tasks"]))
     with Workers(workers) as pool:
         plan = make_plan(
-            catalog or load_catalog(),
+            catalog,
             lock["mixture"],
             workers=pool,
             mirror=mirror,

@@ -19,7 +19,17 @@ from taskmix.errors import OutputError, SourceError, TaskmixError, UsageError
 from taskmix.mixing.holdout import assign_roles
 from taskmix.output.changes import Change, changes, input_changes
 from taskmix.output.folder import LOCK
-from taskmix.output.inputs import Asked, Json, TaskInputs, inputs_of, inputs_sha256, make_inputs, pinned, task_inputs
+from taskmix.output.inputs import (
+    Asked,
+    Json,
+    TaskInputs,
+    inputs_of,
+    inputs_sha256,
+    make_inputs,
+    pinned,
+    recorded_commits,
+    task_inputs,
+)
 from taskmix.output.lock import output_faults, read_lock, read_lock_file, template_hashes
 from taskmix.output.publishing import Target, as_target, check
 from taskmix.sources.finding import find_source
@@ -129,7 +139,7 @@ def _inputs(
     roles = assign_roles(catalog, name, selection.tasks)
     known = recorded.get("tasks", {})
     if by_lock and mirror is None:
-        catalog = pinned(catalog, _commits(catalog, known))
+        catalog = pinned(catalog, recorded_commits(catalog, known))
     tasks = [_find(catalog.tasks[each], mirror, known.get(each, {})) for each in sorted((*roles.train, *roles.heldout))]
     tokenizer = _tokenizer(catalog, name, spec, fingerprints)
     asked = Asked(name, spec, limit, tokenizer, roles.heldout, roles.excluded, selection.refused)
@@ -154,17 +164,6 @@ def _tokenizer(catalog: Catalog, name: str, spec: MixtureSpec, fingerprints: Fin
 
 def _find(entry: CatalogTask, mirror: Path | None, recorded: Mapping[str, Any]) -> TaskInputs:
     return task_inputs(entry, find_source(entry, mirror), recorded)
-
-
-def _commits(catalog: Catalog, recorded: Mapping[str, Any]) -> Mapping[str, str | None]:
-    """Return the commits that a lock has of tasks whose source is still the same."""
-    found = {}
-    for name, task in recorded.items():
-        entry = catalog.tasks.get(name)
-        source = entry.spec.source.model_dump(mode="json", exclude_none=True) if entry else None
-        if task["commit"] and source == task["spec"]["source"]:
-            found[name] = task["commit"]
-    return found
 
 
 def _is_whole(out: Path, lock: Json, inputs: Json, fingerprints: Fingerprints) -> bool:

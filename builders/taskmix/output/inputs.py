@@ -147,6 +147,17 @@ def inputs_sha256(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, ensure_ascii=False).encode()).hexdigest()
 
 
+def recorded_commits(catalog: Catalog, recorded: Mapping[str, Any]) -> Mapping[str, str | None]:
+    """Return the commits that a lock has of tasks whose source is still the same."""
+    found = {}
+    for name, task in recorded.items():
+        entry = catalog.tasks.get(name)
+        source = entry.spec.source.model_dump(mode="json", exclude_none=True) if entry else None
+        if task["commit"] and source == task["spec"]["source"]:
+            found[name] = task["commit"]
+    return found
+
+
 def pinned(catalog: Catalog, commits: Mapping[str, str | None]) -> Catalog:
     """Return a catalog whose tasks read these commits of their hub datasets."""
     found = {name: replace(catalog.tasks[name], commit=commit) for name, commit in commits.items()}
