@@ -120,11 +120,9 @@ def plot(sizes: Sequence[Size]) -> str:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         for (x, y), value in zip(points, values, strict=True):
-            shift = -8 if number else 16
+            shift, shown = -8 if number else 16, f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-            parts.append(
-                f'<text x="{x:.1f}" y="{y + shift:.1f}" text-anchor="middle" fill="{colour}">{value:,.3g}</text>'
-            )
+            parts.append(f'<text x="{x:.1f}" y="{y + shift:.1f}" text-anchor="middle" fill="{colour}">{shown}</text>')
         parts.append(f'<text x="{left}" y="{18 + 16 * number}" fill="{colour}">{name}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
