@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -22,7 +22,7 @@ from click.testing import CliRunner
 
 import taskmix
 from taskmix.catalog import builtin
-from taskmix.catalog.models import LATER, MixtureSpec, json_schema
+from taskmix.catalog.models import MixtureSpec, json_schema
 from taskmix.cli import main
 from taskmix.kinds import KINDS, Kind
 from taskmix.linting.rules import RULES
@@ -194,10 +194,6 @@ def _globals(_: str) -> str:
     return _listed(parts.environment().globals)
 
 
-def _later(_: str) -> str:
-    return _listed(LATER)
-
-
 def _format_row(form: str, _: str) -> str:
     row = _shown_row(form)
     return _fenced({name: value for name, value in row.items() if name not in MEANINGS})
@@ -292,7 +288,6 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "methods": _methods,
     "tests": _tests,
     "globals": _globals,
-    "keys of later versions": _later,
     "rules of the linter": _rules,
     "common columns": _common_columns,
     "conversation": _conversation,
@@ -358,7 +353,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
 
 
-def _listed(names: Iterator[str] | Mapping[str, object] | frozenset[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in sorted(names))
 
 

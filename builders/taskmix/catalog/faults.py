@@ -6,7 +6,6 @@ import typing
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from taskmix.catalog.models import LATER
 from taskmix.catalog.yamlfile import Document, Location
 from taskmix.errors import CatalogError, nearest
 from taskmix.text import quoted, visible
@@ -45,10 +44,7 @@ def _fault(document: Document, detail: ErrorDetails, model: type[BaseModel], at:
     place, value, kind, hint = _place(detail), detail["input"], detail["type"], ""
     name = ".".join(str(part) for part in place)
     message = detail["msg"].removeprefix("Value error, ")
-    if kind == "extra_forbidden" and place[-1] in LATER:
-        message = f"{name}: `{place[-1]}` is not supported by this version yet"
-        hint = "remove it: what would be ignored is refused"
-    elif kind == "extra_forbidden":
+    if kind == "extra_forbidden":
         inside = f" in {name.rpartition('.')[0]}" if len(place) > 1 else ""
         message = f"unknown key {quoted(place[-1])}{inside}"
         hint = nearest(str(place[-1]), _keys(model, place[:-1]))

@@ -22,8 +22,6 @@ SplitName = Literal["train", "validation"]
 EvaluationSplit = Literal["validation", "heldout", "heldout_templates"]
 LabelKey = str | bool | int
 
-LATER = frozenset({"weights"})
-"""Keys that this version refuses as not supported yet, rather than as unknown."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(gt=0)]
 

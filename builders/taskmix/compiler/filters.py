@@ -47,7 +47,6 @@ from taskmix.templates.filters import MAX_COUNT
 
 _MOST_BYTES = 1_000_000
 _MOST_COUNTED = 2**32
-_SHORT = 64
 # what C's `isspace` holds for is stripped from a number; of other whitespace it depends on the rest of the text
 _SPACE = " \t\n\r\x0b\x0c"
 _OTHER_SPACE = r"\x1c-\x1f\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
