@@ -85,6 +85,7 @@ class TaskSpec(_Model):
     templates: Name | None = Field(
         None, description="The template file in templates/. Default: the task's name, then the kind's."
     )
+    citation: str | None = Field(None, description="Who made the data: authors, year, title and where it appeared.")
     note: str | None = Field(None, description="A sentence for the card, such as how the labels were made.")
 
 
