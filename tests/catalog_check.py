@@ -134,7 +134,7 @@ def check_rows(task: CatalogTask, folder: Path) -> Iterator[Finding]:
         template = f" [{each.template}]" if each.template else ""
         hint = f"; {each.hint}" if each.hint else ""
         text = f"{each.severity} {each.rule}{template}: {each.message}{hint}{row}"
-        if found.rows == "typed" and each.rule in ("unusable-row", "fails-on-row", "empty-output"):
+        if found.rows == "typed" and each.rule in ("broken-task", "unusable-row", "fails-on-row", "empty-output"):
             text += "; if rows of the dataset are never like this one, write a row for the task in docs/examples/"
         yield Finding(task.name, f"{each.file}:{each.line}", text, each.severity == "note")
 
