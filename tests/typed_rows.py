@@ -47,15 +47,10 @@ watch water west wheel white wide wind window winter wire wood word work yard ye
 
 @dataclass(frozen=True)
 class Mirror:
-    """A folder that `--mirror` takes with a task's rows, and where they come from.
-
-    `splits` has the rows that the dataset has on the hub, as far as that is known; of a split of the real data they are
-    counted in its file.
-    """
+    """A folder that `--mirror` takes with a task's rows, and where they come from."""
 
     folder: Path
     rows: Literal["real", "written", "typed"]
-    splits: Mapping[str, int | None]
 
 
 @functools.cache
@@ -66,8 +61,8 @@ def written_rows() -> Mapping[str, Sequence[Row]]:
     return {task: rows for page in pages for task, rows in page.items()}
 
 
-def mirror(task: CatalogTask, folder: Path, *, written: bool = False) -> Mirror | None:
-    """Write a mirror for a hub task: real rows where there are any, and rows that were `written` where that is asked.
+def mirror(task: CatalogTask, folder: Path) -> Mirror | None:
+    """Write a mirror for a hub task: real rows where there are any, else written ones, else typed ones.
 
     None if neither rows nor a schema are known.
     """
@@ -79,19 +74,32 @@ def mirror(task: CatalogTask, folder: Path, *, written: bool = False) -> Mirror 
     schema = hub_schemas.find(source.hub)
     config = schema.config(source.config) if schema else None
     sizes = dict(config.splits) if config else {}
-    if (data := hub_schemas.data_folder(source.hub, source.config)) and not written:
+    if data := hub_schemas.data_folder(source.hub, source.config):
         there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
         for split in {*there, *(sizes if config else ())}:
             _sample(there.get(split, next(iter(there.values()))), place / f"{split}.parquet")
-        counted = {split: pq.read_metadata(file).num_rows for split, file in there.items()}
-        return Mirror(folder, "real", {**sizes, **counted})
+        return Mirror(folder, "real")
     if own is None and (config is None or config.features is None):
         return None
     features = dict(config.features) if config and config.features else {}
     for split in sizes or dict.fromkeys(_splits(task)):
         rows = _written(task, own, features) if own else list(_typed(task, features, split))
         _write(rows, features, place / f"{split}.parquet")
-    return Mirror(folder, "written" if own else "typed", sizes)
+    return Mirror(folder, "written" if own else "typed")
+
+
+def mirror_of_written(task: CatalogTask, folder: Path) -> Path | None:
+    """Write a mirror with the rows that were written for a task, as they are; None if there are none."""
+    source, own = task.spec.source, written_rows().get(task.name)
+    if own is None or source.hub is None:
+        return None
+    schema = hub_schemas.find(source.hub)
+    config = schema.config(source.config) if schema else None
+    place = folder / source.hub / (source.config or "")
+    place.mkdir(parents=True, exist_ok=True)
+    for split in _splits(task):
+        _write(own, dict(config.features or {}) if config else {}, place / f"{split}.parquet")
+    return folder
 
 
 def _splits(task: CatalogTask) -> list[str]:
