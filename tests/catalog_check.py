@@ -93,8 +93,7 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
         return
     place = task.where("source")
     if schema.hub not in (None, source.hub) and real is None:
-        message = f"the schema {schema.legacy} has {schema.hub}, not {source.hub}: is that a copy without a script?"
-        yield Finding(task.name, place, message, True)
+        yield Finding(task.name, place, f"the hub id is {schema.hub}, not {source.hub}")
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
     config = schema.config(source.config)

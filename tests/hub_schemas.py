@@ -59,11 +59,15 @@ def _all() -> Mapping[str, Sequence[Schema]]:
 
 
 def find(hub: str) -> Schema | None:
-    """Return the schema of a hub dataset by its id, or by its old name where nobody wrote down today's id."""
+    """Return the schema of a hub dataset by its id, or by its old name where nobody wrote down today's id.
+
+    A copy under another id may have other columns: the schema of the original is not its.
+    """
     if by_id := _all().get(hub.lower()):
         return by_id[0]
     name = hub.rpartition("/")[2].lower()
-    return next((each for key in (name, name.replace("-", "_")) for each in _all().get(key, ())), None)
+    named = (each for key in (name, name.replace("-", "_")) for each in _all().get(key, ()))
+    return next((each for each in named if each.hub is None), None)
 
 
 def _read(spec: Mapping[str, Any], known: bool) -> Schema:
