@@ -100,7 +100,8 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
     if config is None:
         configs = ", ".join(list(schema.configs)[:40])
         wrong = f"has no config {source.config!r}" if source.config else "wants a config"
-        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None)
+        # a copy of a dataset under another id may have other configurations
+        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None or schema.hub != source.hub)
         return
     yield from _splits(task, config.splits, real is not None)
     yield from _licence(task, schema.licences)
