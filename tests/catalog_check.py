@@ -89,7 +89,7 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
             yield Finding(task.name, task.where("source"), f"no schema and no data for {source.hub}: unchecked", True)
         return
     place = task.where("source")
-    if schema.hub not in (None, source.hub) and real is None:
+    if schema.hub not in (None, source.hub, *spec.derived_from) and real is None:
         yield Finding(task.name, place, f"the hub id is {schema.hub} in the schema {schema.legacy}, not {source.hub}")
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
