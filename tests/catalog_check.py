@@ -40,6 +40,9 @@ FREE_TEXT = ("text-generation", "conversation")
 """Kinds of which five templates are enough, for eight of the others."""
 
 
+_WRITE_ONE = "if rows of the dataset are never like these, write one for the task in docs/examples/"
+
+
 @dataclass(frozen=True)
 class Finding:
     """What is wrong, or only to be known, of a task or of a template."""
@@ -89,8 +92,9 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
             yield Finding(task.name, task.where("source"), f"no schema and no data for {source.hub}: unchecked", True)
         return
     place = task.where("source")
-    if schema.hub not in (None, source.hub, *spec.derived_from) and real is None:
-        yield Finding(task.name, place, f"the hub id is {schema.hub} in the schema {schema.legacy}, not {source.hub}")
+    if schema.hub not in (None, source.hub) and real is None:
+        message = f"the schema {schema.legacy} has {schema.hub}, not {source.hub}: is that a copy without a script?"
+        yield Finding(task.name, place, message, True)
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
     config = schema.config(source.config)
@@ -142,7 +146,7 @@ def check_rows(task: CatalogTask, folder: Path) -> Iterator[Finding]:
         hint = f"; {each.hint}" if each.hint else ""
         text = f"{each.severity} {each.rule}{template}: {each.message}{hint}{row}"
         if found.rows == "typed" and each.rule in ("broken-task", "unusable-row", "fails-on-row", "empty-output"):
-            text += "; if rows of the dataset are never like this one, write a row for the task in docs/examples/"
+            text += f"; {_WRITE_ONE}"
         yield Finding(task.name, f"{each.file}:{each.line}", text, each.severity == "note")
 
 
@@ -155,7 +159,7 @@ def _rendered(task: CatalogTask, folder: Path) -> Iterator[Finding]:
             for name, split in opened.splits.items():
                 rows = next((batch for batch in opened.batches(split, names) if len(batch)), None)
                 if rows is None and split.is_whole:
-                    yield Finding(task.name, task.where("where"), f"no row of {name} is left")
+                    yield Finding(task.name, task.where("where"), f"no row of {name} is left: {_WRITE_ONE}")
                 elif rows is not None:
                     yield from _broken_json(opened, rows.head(FEW))
         except TaskmixError:

@@ -120,13 +120,22 @@ def _write(rows: Sequence[Row], features: Mapping[str, Feature], target: Path) -
         types = {name: found for name, each in features.items() if (found := pool.dtype(each)) is not None}
         extra = {name for row in rows for name in row} - set(types)
         assert not extra, f"the schema has no {sorted(extra)}"
-        columns = {name: [row.get(name) for row in rows] for name in types}
+        columns = {name: [_ids(row.get(name), features[name]) for row in rows] for name in types}
         frame = pl.DataFrame({name: pl.Series(name, values, types[name]) for name, values in columns.items()})
     else:
         frame = pl.DataFrame(rows, infer_schema_length=None)
     described = {"info": {"features": {name: _described(each) for name, each in features.items()}}}
     table = frame.to_arrow()
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), target)
+
+
+def _ids(value: Any, feature: Feature) -> Any:
+    """Return a value in which the names of labels are ids: written rows have names."""
+    if isinstance(value, list):
+        inner = feature["sequence"] if isinstance(feature, dict) else feature[0]
+        return [_ids(each, inner) for each in value]
+    names = feature.get("class_label") if isinstance(feature, dict) else None
+    return names.index(value) if names and isinstance(value, str) else value
 
 
 def _described(feature: Feature) -> object:
@@ -198,7 +207,7 @@ def _shape(task: CatalogTask, features: Mapping[str, Feature]) -> _Shape:
     if spec.kind == "multiple-choice":
         ids = len(feature["class_label"]) if isinstance(feature, dict) and "class_label" in feature else 0
         options = options or ids or len(labels) or None
-    return _Shape(roles, labels, options, spec.where is not None, spec.kind)
+    return _Shape(roles, labels, options, "label" in (spec.where or ""), spec.kind)
 
 
 _CANONICAL = frozenset[str]().union(*(kind.columns for kind in KINDS.values()))
