@@ -60,9 +60,10 @@ def real_mirror(task: CatalogTask, folder: Path) -> Path | None:
     if data is None:
         return None
     there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
-    # of splits that the shared folder lacks, the columns are those of another one
+    # splits that the shared folder lacks have the rows of another one: not of an unlabelled test split, if it can be
+    other = there.get("validation", next(iter(there.values())))
     for split in {*there, *_known_splits(task)}:
-        _sample(there.get(split, next(iter(there.values()))), _place(task, folder) / f"{split}.parquet")
+        _sample(there.get(split, other), _place(task, folder) / f"{split}.parquet")
     return folder
 
 
