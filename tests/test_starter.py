@@ -24,11 +24,11 @@ from taskmix.kinds.token_classification import decode
 from taskmix.rendering import render
 from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
-from taskmix.templates.files import Template, read_templates
+from taskmix.templates.files import read_templates
+from tests.phrasing import alike, overlaps, trigrams
 from tests.workers import WORKERS
 
 Row = dict[str, Any]
-Trigrams = frozenset[tuple[str, str, str]]
 
 CATALOG = load_catalog(builtin.catalog_path())
 STARTER = [name for name, entry in CATALOG.tasks.items() if entry.spec.license == "cc0-1.0"]
@@ -87,27 +87,6 @@ def inputs(entry: CatalogTask, row: Row) -> dict[str, str]:
     """Return what a row asks, by the source's column."""
     named = (entry.spec.columns.get(name, name) for name in KINDS[entry.spec.kind].inputs)
     return {name: " ".join(texts(row[name])) for name in named if isinstance(name, str) and name in row}
-
-
-def trigrams(text: str) -> Trigrams:
-    words = re.findall(r"\w+", text.lower())
-    return frozenset(zip(words, words[1:], words[2:], strict=False))
-
-
-def overlaps(found: Sequence[tuple[str, Trigrams]]) -> list[str]:
-    """Return the pairs that share more than half of the trigrams of the shorter."""
-    index: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    pairs = []
-    for number, (name, grams) in enumerate(found):
-        shared = Counter(other for gram in grams for other in index[gram])
-        pairs += [
-            f"{found[other][0]} and {name}: {count} of {min(len(grams), len(found[other][1]))}"
-            for other, count in shared.items()
-            if count > min(len(grams), len(found[other][1])) / 2
-        ]
-        for gram in grams:
-            index[gram].append(number)
-    return pairs
 
 
 def spread(values: Sequence[str]) -> float:
@@ -321,16 +300,11 @@ def assert_templates_render(task: Task, split: str, most: int | None = None) -> 
                 json.loads(parts["output"])
 
 
-def words_of_instruction(template: Template) -> str:
-    """Return what a template says itself, without what it prints."""
-    return re.sub(r"{{.*?}}|{%.*?%}", " ", f"{template.spec.instruction}\n{template.spec.input}", flags=re.DOTALL)
-
-
 @pytest.mark.parametrize("task", [*WITH_TEMPLATES, *HUB])
 def test_templates_are_many_and_differ(task: str) -> None:
     templates = read_templates(builtin.templates_folder() / f"{task}.yaml")
     assert len(templates) >= 5
-    assert overlaps([(each.name, trigrams(words_of_instruction(each))) for each in templates]) == []
+    assert alike(templates) == []
 
 
 @pytest.mark.parametrize("task", WITH_TEMPLATES)
