@@ -84,7 +84,10 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
         return
     place = task.where("source")
     if schema.hub not in (None, source.hub) and real is None:
-        yield Finding(task.name, place, f"the hub id is {schema.hub} in the schema {schema.legacy}, not {source.hub}")
+        # a twin without a script says whose twin it is
+        twin = schema.hub in spec.derived_from
+        message = f"the hub id is {schema.hub} in the schema {schema.legacy}, not {source.hub}"
+        yield Finding(task.name, place, message, twin)
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
     config = schema.config(source.config)
