@@ -9,6 +9,7 @@ status is 1 if there are any. What stands below `note` is to be known, not to be
 
 import argparse
 import functools
+import json
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,14 +25,22 @@ if __name__ == "__main__":
 from taskmix.catalog import builtin, yamlfile
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
 from taskmix.errors import TaskmixError
+from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.linting.running import lint
+from taskmix.rendering import render
+from taskmix.tasks.opening import open_task
+from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, entries_in, template_file
+from taskmix.templates.rowwise import Workers
 from tests import hub_schemas, phrasing
 from tests.conftest import SHARED
-from tests.typed_rows import mirror
+from tests.typed_rows import FEW, mirror
 
 FREE_TEXT = ("text-generation", "conversation")
 """Kinds of which five templates are enough, for eight of the others."""
+
+
+_WRITE_ONE = "if rows of the dataset are never like these, write one for the task in docs/examples/"
 
 
 @dataclass(frozen=True)
@@ -84,10 +93,8 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
         return
     place = task.where("source")
     if schema.hub not in (None, source.hub) and real is None:
-        # a twin without a script says whose twin it is
-        twin = schema.hub in spec.derived_from
-        message = f"the hub id is {schema.hub} in the schema {schema.legacy}, not {source.hub}"
-        yield Finding(task.name, place, message, twin)
+        message = f"the schema {schema.legacy} has {schema.hub}, not {source.hub}: is that a copy without a script?"
+        yield Finding(task.name, place, message, True)
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
     config = schema.config(source.config)
@@ -132,14 +139,45 @@ def check_rows(task: CatalogTask, folder: Path) -> Iterator[Finding]:
         message = "no schema, no data, no written row: templates are not rendered; write one in docs/examples/"
         yield Finding(task.name, task.where(), message)
         return
+    yield from _rendered(task, found.folder)
     for each in lint([task.name], catalog=catalog(), mirror=found.folder).findings:
         row = f" ({found.rows} rows, {each.split} {each.row})" if each.row is not None else f" ({found.rows} rows)"
         template = f" [{each.template}]" if each.template else ""
         hint = f"; {each.hint}" if each.hint else ""
         text = f"{each.severity} {each.rule}{template}: {each.message}{hint}{row}"
         if found.rows == "typed" and each.rule in ("broken-task", "unusable-row", "fails-on-row", "empty-output"):
-            text += "; if rows of the dataset are never like this one, write a row for the task in docs/examples/"
+            text += f"; {_WRITE_ONE}"
         yield Finding(task.name, f"{each.file}:{each.line}", text, each.severity == "note")
+
+
+def _rendered(task: CatalogTask, folder: Path) -> Iterator[Finding]:
+    """Yield the splits of which `where` leaves nothing, and outputs that set out to be JSON and are none."""
+    with Workers(1) as workers:
+        try:
+            opened = open_task(task, folder, workers)
+            names = frozenset[str]().union(*(template.names for template in opened.templates))
+            for name, split in opened.splits.items():
+                rows = next((batch for batch in opened.batches(split, names) if len(batch)), None)
+                if rows is None and split.is_whole:
+                    yield Finding(task.name, task.where("where"), f"no row of {name} is left: {_WRITE_ONE}")
+                elif rows is not None:
+                    yield from _broken_json(opened, rows.head(FEW))
+        except TaskmixError:
+            return  # the linter says it, with its line
+
+
+def _broken_json(task: Task, rows: pl.DataFrame) -> Iterator[Finding]:
+    for template in task.templates:
+        if "tojson" not in template.spec.output:
+            continue
+        drawn = rows.with_columns(pl.col(SOURCE_ROW).alias(DRAW))
+        outputs = render(drawn, template, task.name, None, task.workers, task.facts).rows["output"]
+        for output in outputs.drop_nulls():
+            try:
+                json.loads(output if output[:1] in "{[" else "null")
+            except ValueError:
+                yield Finding(task.name, _file([template]), f"[{template.name}] is no JSON: {output!r}")
+                break
 
 
 # Templates

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from tests.conftest import SHARED
 
 SCHEMAS = SHARED / "hub-schemas"
@@ -110,3 +112,13 @@ def data_folder(hub: str, config: str | None) -> Path | None:
     """Return the folder of a dataset's real rows; None if they are not among the shared ones."""
     folder = DATA / hub / (config or "")
     return folder if any(folder.glob("*.parquet")) else None
+
+
+def rows_of(folder: Path) -> Mapping[str, int | None]:
+    """Return the rows of each split in a folder of real data."""
+    return {file.stem: pq.read_metadata(file).num_rows for file in sorted(folder.glob("*.parquet"))}
+
+
+def known_rows(config: Config | None) -> Mapping[str, int | None]:
+    """Return the rows of the splits whose number a schema has."""
+    return {split: rows for split, rows in config.splits.items() if rows is not None} if config else {}

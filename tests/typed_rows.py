@@ -47,15 +47,10 @@ watch water west wheel white wide wind window winter wire wood word work yard ye
 
 @dataclass(frozen=True)
 class Mirror:
-    """A folder that `--mirror` takes with a task's rows, and where they come from.
-
-    `splits` has the rows that the dataset has on the hub, as far as that is known; of a split of the real data they are
-    counted in its file.
-    """
+    """A folder that `--mirror` takes with a task's rows, and where they come from."""
 
     folder: Path
     rows: Literal["real", "written", "typed"]
-    splits: Mapping[str, int | None]
 
 
 @functools.cache
@@ -66,8 +61,8 @@ def written_rows() -> Mapping[str, Sequence[Row]]:
     return {task: rows for page in pages for task, rows in page.items()}
 
 
-def mirror(task: CatalogTask, folder: Path, *, written: bool = False) -> Mirror | None:
-    """Write a mirror for a hub task: real rows where there are any, and rows that were `written` where that is asked.
+def mirror(task: CatalogTask, folder: Path) -> Mirror | None:
+    """Write a mirror for a hub task: real rows where there are any, else written ones, else typed ones.
 
     None if neither rows nor a schema are known.
     """
@@ -79,19 +74,32 @@ def mirror(task: CatalogTask, folder: Path, *, written: bool = False) -> Mirror 
     schema = hub_schemas.find(source.hub)
     config = schema.config(source.config) if schema else None
     sizes = dict(config.splits) if config else {}
-    if (data := hub_schemas.data_folder(source.hub, source.config)) and not written:
+    if data := hub_schemas.data_folder(source.hub, source.config):
         there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
         for split in {*there, *(sizes if config else ())}:
             _sample(there.get(split, next(iter(there.values()))), place / f"{split}.parquet")
-        counted = {split: pq.read_metadata(file).num_rows for split, file in there.items()}
-        return Mirror(folder, "real", {**sizes, **counted})
+        return Mirror(folder, "real")
     if own is None and (config is None or config.features is None):
         return None
     features = dict(config.features) if config and config.features else {}
     for split in sizes or dict.fromkeys(_splits(task)):
         rows = _written(task, own, features) if own else list(_typed(task, features, split))
         _write(rows, features, place / f"{split}.parquet")
-    return Mirror(folder, "written" if own else "typed", sizes)
+    return Mirror(folder, "written" if own else "typed")
+
+
+def mirror_of_written(task: CatalogTask, folder: Path) -> Path | None:
+    """Write a mirror with the rows that were written for a task, as they are; None if there are none."""
+    source, own = task.spec.source, written_rows().get(task.name)
+    if own is None or source.hub is None:
+        return None
+    schema = hub_schemas.find(source.hub)
+    config = schema.config(source.config) if schema else None
+    place = folder / source.hub / (source.config or "")
+    place.mkdir(parents=True, exist_ok=True)
+    for split in _splits(task):
+        _write(own, dict(config.features or {}) if config else {}, place / f"{split}.parquet")
+    return folder
 
 
 def _splits(task: CatalogTask) -> list[str]:
@@ -112,13 +120,22 @@ def _write(rows: Sequence[Row], features: Mapping[str, Feature], target: Path) -
         types = {name: found for name, each in features.items() if (found := pool.dtype(each)) is not None}
         extra = {name for row in rows for name in row} - set(types)
         assert not extra, f"the schema has no {sorted(extra)}"
-        columns = {name: [row.get(name) for row in rows] for name in types}
+        columns = {name: [_ids(row.get(name), features[name]) for row in rows] for name in types}
         frame = pl.DataFrame({name: pl.Series(name, values, types[name]) for name, values in columns.items()})
     else:
         frame = pl.DataFrame(rows, infer_schema_length=None)
     described = {"info": {"features": {name: _described(each) for name, each in features.items()}}}
     table = frame.to_arrow()
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(described)}), target)
+
+
+def _ids(value: Any, feature: Feature) -> Any:
+    """Return a value in which the names of labels are ids: written rows have names."""
+    if isinstance(value, list):
+        inner = feature["sequence"] if isinstance(feature, dict) else feature[0]
+        return [_ids(each, inner) for each in value]
+    names = feature.get("class_label") if isinstance(feature, dict) else None
+    return names.index(value) if names and isinstance(value, str) else value
 
 
 def _described(feature: Feature) -> object:
@@ -190,7 +207,7 @@ def _shape(task: CatalogTask, features: Mapping[str, Feature]) -> _Shape:
     if spec.kind == "multiple-choice":
         ids = len(feature["class_label"]) if isinstance(feature, dict) and "class_label" in feature else 0
         options = options or ids or len(labels) or None
-    return _Shape(roles, labels, options, spec.where is not None, spec.kind)
+    return _Shape(roles, labels, options, "label" in (spec.where or ""), spec.kind)
 
 
 _CANONICAL = frozenset[str]().union(*(kind.columns for kind in KINDS.values()))
