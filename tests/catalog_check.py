@@ -92,7 +92,7 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
             yield Finding(task.name, task.where("source"), f"no schema and no data for {source.hub}: unchecked", True)
         return
     place = task.where("source")
-    if schema.hub not in (None, source.hub) and real is None:
+    if schema.hub not in (None, hub_schemas.COPIES.get(source.hub, source.hub)) and real is None:
         yield Finding(task.name, place, f"the hub id is {schema.hub}, not {source.hub}")
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
@@ -100,8 +100,7 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
     if config is None:
         configs = ", ".join(list(schema.configs)[:40])
         wrong = f"has no config {source.config!r}" if source.config else "wants a config"
-        # a copy of a dataset under another id may have other configurations
-        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None or schema.hub != source.hub)
+        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None or schema.hub is None)
         return
     yield from _splits(task, config.splits, real is not None)
     yield from _licence(task, schema.licences)
