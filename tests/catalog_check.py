@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from taskmix.errors import TaskmixError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.linting.running import lint
 from taskmix.rendering import render
-from taskmix.tasks.opening import open_task
+from taskmix.tasks.opening import open_bare
 from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, entries_in, template_file
 from taskmix.templates.rowwise import Workers
@@ -168,8 +168,8 @@ def _rendered(task: CatalogTask, folder: Path) -> Iterator[Finding]:
     """Yield the splits of which `where` leaves nothing, and outputs that set out to be JSON and are none."""
     with Workers(1) as workers:
         try:
-            opened = open_task(task, folder, workers)
-            names = frozenset[str]().union(*(template.names for template in opened.templates))
+            opened = replace(open_bare(task, folder, workers), templates=templates_of(task))
+            names = frozenset[str]().union(*(each.names for each in opened.templates)) & opened.variables()
             for name, split in opened.splits.items():
                 rows = next((batch for batch in opened.batches(split, names) if len(batch)), None)
                 if rows is None and split.is_whole:
@@ -197,15 +197,18 @@ def _broken_json(task: Task, rows: pl.DataFrame) -> Iterator[Finding]:
 # Templates
 
 
-def templates_of(task: CatalogTask) -> list[Template]:
+def templates_of(task: CatalogTask) -> tuple[Template, ...]:
     """Return the templates that are a task's own, or of the file that it names; none if its kind's serves."""
     file = template_file(task.spec.templates or task.name, [builtin.templates_folder()])
-    if file is None:
-        return []
+    return _templates_in(file) if file else ()
+
+
+@functools.cache
+def _templates_in(file: Path) -> tuple[Template, ...]:
     try:
-        return [each for each in entries_in(yamlfile.read(file)) if isinstance(each, Template)]
+        return tuple(each for each in entries_in(yamlfile.read(file)) if isinstance(each, Template))
     except TaskmixError:
-        return []
+        return ()  # the linter says it, with its line
 
 
 def check_count(task: CatalogTask, templates: Sequence[Template]) -> Iterator[Finding]:
