@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -111,10 +112,10 @@ class Padding:
 
 def pad(rows: Sequence[Sequence[int]], filler: int, length: int) -> Tensor:
     """Return rows of integers as one tensor, (rows, length), filled up on the right. int64."""
-    padded = torch.full((len(rows), length), filler, dtype=torch.long)
+    padded = np.full((len(rows), length), filler, dtype=np.int64)
     for at, row in enumerate(rows):
-        padded[at, : len(row)] = torch.as_tensor(row, dtype=torch.long)
-    return padded
+        padded[at, : len(row)] = row
+    return torch.from_numpy(padded)
 
 
 def pad_inputs(features: Sequence[Mapping[str, Any]], padding: Padding) -> Batch:

@@ -42,7 +42,7 @@ def collate(features: Sequence[Mapping[str, Any]], padding: Padding) -> Batch:
         return batch
     marks = torch.zeros(len(features), padding.labels)
     for at, feature in enumerate(features):
-        marks[at, torch.as_tensor(feature["labels"], dtype=torch.long)] = 1.0
+        marks[at, torch.tensor(list(feature["labels"]), dtype=torch.long)] = 1.0
     batch["labels"] = marks
     return batch
 

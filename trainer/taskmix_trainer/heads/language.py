@@ -6,6 +6,7 @@ Only the completion is trained on, with the token that ends it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -71,9 +72,14 @@ def count_trained(spans: Sequence[Sequence[int]]) -> list[int]:
     return [sum(row[1::2]) - sum(row[::2]) for row in spans]
 
 
+def _tensor(ids: Sequence[int]) -> Tensor:
+    """Return a copy: tokens on disk are not to be written."""
+    return torch.from_numpy(np.array(ids, dtype=np.int64))
+
+
 def _targets(feature: Mapping[str, Any]) -> Tensor:
     """Return for each token the next one, where that is trained on. (length,) int64."""
-    ids = torch.as_tensor(feature["input_ids"], dtype=torch.long)
+    ids = _tensor(feature["input_ids"])
     targets = torch.full_like(ids, IGNORED)
     spans = feature["trained"]
     for start, end in zip(spans[::2], spans[1::2], strict=True):
@@ -101,7 +107,7 @@ def pack_causal(features: Sequence[Mapping[str, Any]], padding: Padding, length:
     `cu_seq_lens_q` are the ends of the examples, from 0; it is what keeps their attention apart. With a `length` the
     row is filled up to it, and `cu_seq_lens_q` to that many examples, so that shapes do not vary.
     """
-    ids = [torch.as_tensor(feature["input_ids"], dtype=torch.long) for feature in features]
+    ids = [_tensor(feature["input_ids"]) for feature in features]
     targets = [_targets(feature) for feature in features]
     rest = 0 if length is None else length - sum(map(len, ids))
     if rest:

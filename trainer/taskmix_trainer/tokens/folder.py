@@ -182,8 +182,9 @@ class _Chunk:
         self._values: NDArray[np.int32] | None = None
         self._offsets: NDArray[np.int32] | None = None
         if pa.types.is_list(array.type) and array.type.value_type == _INT32:
-            self._values = array.values.to_numpy(zero_copy_only=True)
-            self._offsets = array.offsets.to_numpy(zero_copy_only=True)
+            # not by `to_numpy`, which imports pandas where it is installed
+            self._offsets = _ints(array.buffers()[1], array.offset, len(array) + 1)
+            self._values = _ints(array.values.buffers()[1], array.values.offset, len(array.values))
 
     def __getitem__(self, at: int) -> Any:
         if self._values is None or self._offsets is None:
@@ -193,3 +194,10 @@ class _Chunk:
     def lengths(self) -> NDArray[np.int64]:
         assert self._offsets is not None
         return np.diff(self._offsets).astype(np.int64)
+
+
+def _ints(buffer: pa.Buffer | None, start: int, count: int) -> NDArray[np.int32]:
+    """Return numbers of a buffer, where they lie. There is none where there are no numbers."""
+    if buffer is None:
+        return np.zeros(count, dtype=np.int32)
+    return np.frombuffer(buffer, dtype=np.int32, offset=4 * start, count=count)

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,13 +46,14 @@ class Trained:
     ended_early: bool = False
 
 
-def train(tokens: Path, settings: Settings, *, watch: bool = True) -> Trained:
+def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Sequence[Any] = ()) -> Trained:
     """Train a model on prepared tokens.
 
     Args:
         tokens: a folder that `tokens.preparing.prepare` made.
         settings: what to do.
         watch: whether to show progress on stderr.
+        callbacks: further callbacks of transformers' Trainer.
 
     Returns:
         The run; with `ended_early` where it was asked to end (SIGTERM), and can be taken up again.
@@ -83,7 +84,7 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True) -> Trained:
         compiling.compile_layers(model)
     padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)
     batches = Batches(plan, split, head, padding, labels_of(head, split))
-    return _run(model, tokenizer, head, batches, settings, manifest, tokens, run, world, watch=watch)
+    return _run(model, tokenizer, head, batches, settings, manifest, tokens, run, world, [*([Bar()] if watch else []), *callbacks])
 
 
 def _model(settings: Settings, manifest: Manifest, tokens: Path, head: Head) -> tuple[Any, Any]:
@@ -191,8 +192,7 @@ def _run(
     tokens: Path,
     run: Mapping[str, Any],
     world: int,
-    *,
-    watch: bool,
+    callbacks: Sequence[Any],
 ) -> Trained:
     # not above: it imports much
     from transformers.trainer_callback import PrinterCallback
@@ -202,8 +202,6 @@ def _run(
     evaluate = _evaluation(head, manifest, tokens, batches.padding, world)
     metric = metric_of(head, multi_label=manifest.multi_label)
     arguments = make_arguments(settings, head.recipe, batches.plan, world, metric if evaluate else None)
-    bar = Bar() if watch else None
-    callbacks = [History(settings.out / HISTORY), *([bar] if bar else []), *_patience(settings)]
     trainer = MixTrainer(
         batches=batches,
         evaluate_with=evaluate,
@@ -211,7 +209,7 @@ def _run(
         args=arguments,
         data_collator=only,
         processing_class=tokenizer,
-        callbacks=callbacks,
+        callbacks=[History(settings.out / HISTORY), *_patience(settings), *callbacks],
     )
     # it prints what the bar shows
     trainer.remove_callback(PrinterCallback)
@@ -222,8 +220,9 @@ def _run(
         with ending_on_request(trainer):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
     finally:
-        if bar:
-            bar.close()
+        for each in callbacks:
+            if isinstance(each, Bar):
+                each.close()
     steps = trainer.state.global_step
     if trainer.ending and steps < batches.plan.steps:
         return Trained(settings.out, steps, {}, ended_early=True)
