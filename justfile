@@ -25,6 +25,7 @@ types:
 # Write the generated parts of docs/ anew.
 docs:
     python docs/generate.py
+    python docs/tasks.py
 
 # Write the golden outputs in tests/golden/ anew: look at the difference before you commit it.
 golden:

@@ -145,7 +145,7 @@ def dtype(feature: Feature) -> Any:
     if set(feature) == {"sequence"}:
         inside = feature["sequence"]
         # on the hub a list of mappings is a mapping of lists
-        inner = inside if not isinstance(inside, dict) or len(inside) == 0 or _is_one(inside) else None
+        inner = inside if not isinstance(inside, dict) or len(inside) == 0 or is_one(inside) else None
         if inner is None:
             return dtype({name: {"sequence": each} for name, each in inside.items()})
         found = dtype(inner)
@@ -154,7 +154,7 @@ def dtype(feature: Feature) -> Any:
     return None if not fields or None in fields.values() else pl.Struct(fields)
 
 
-def _is_one(feature: Mapping[str, Feature]) -> bool:
+def is_one(feature: Mapping[str, Feature]) -> bool:
     return set(feature) in ({"class_label"}, {"translation"}, {"sequence"})
 
 
@@ -198,7 +198,7 @@ def _value(feature: Feature, rng: random.Random, *, top: bool = False) -> Any:
 
 def _sequence(inside: Feature, rng: random.Random) -> Any:
     length = rng.choice((0, 1, 1, 2, 3, 5))
-    if isinstance(inside, dict) and not _is_one(inside):
+    if isinstance(inside, dict) and not is_one(inside):
         # lists of one length, but for a few
         return {
             name: [_value(each, rng) for _ in range(length if rng.random() < 0.9 else rng.randrange(3))]

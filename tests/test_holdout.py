@@ -98,6 +98,18 @@ def test_an_origin_may_be_the_name_of_a_task_or_of_a_dataset(project: Project) -
     assert found == Roles(train=("d",), heldout=("a",), excluded={"b": "a", "c": "a"})
 
 
+def test_who_is_derived_from_a_dataset_is_so_from_each_of_its_configurations(project: Project) -> None:
+    entries = [
+        entry("a", source="hub: Org/data, config: x"),
+        entry("b", source="hub: org/data, config: y"),
+        entry("c", derived_from=["org/data"]),
+        entry("d", derived_from=["org/data:z"]),
+    ]
+    for held, excluded in (("a", {"b": "a", "c": "a"}), ("c", {"a": "c", "b": "c"}), ("d", {})):
+        found = roles(catalog_of(project, *entries, holdout=f"{{tasks: [{held}]}}"))
+        assert found.excluded == excluded
+
+
 def test_relatives_are_followed_through_tasks_that_are_not_selected(project: Project) -> None:
     entries = [
         entry("a", derived_from=["x"]),

@@ -32,3 +32,8 @@ def quoted(value: object, limit: int = 80) -> str:
     """Return a value's repr, visible and cut to ``limit`` characters, for a message."""
     text = visible(repr(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 task, 2 tasks."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -3,6 +3,7 @@
 `just golden` (or TASKMIX_GOLDEN=write) writes the files anew: look at the difference before you commit it.
 """
 
+import json
 import os
 import shutil
 from importlib import metadata
@@ -57,6 +58,13 @@ def test_the_card_says_what_it_said(project: Path) -> None:
     output("build")
     card = (project / "mixtures/small/README.md").read_text("utf-8")
     check("card.md", card.replace(f"taskmix {metadata.version('taskmix')}", "taskmix VERSION"))
+
+
+def test_the_lock_says_who_made_the_data(project: Path) -> None:
+    output("build")
+    tasks = json.loads((project / "mixtures/small/mix.lock.json").read_text("utf-8"))["tasks"]
+    assert tasks["rhymes"]["spec"]["citation"].startswith("A. Barometer, 1901.")
+    assert "citation" not in tasks["harbour-questions"]["spec"]
 
 
 def test_a_build_with_nothing_to_do_says_what_it_said(project: Path) -> None:

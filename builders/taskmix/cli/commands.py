@@ -82,7 +82,7 @@ def list_(
     licence: str | None,
     as_json: bool,
 ) -> None:
-    """List the tasks and mixtures of the catalog."""
+    """List the tasks of the catalog by cluster, and its mixtures."""
     from taskmix.catalog.loading import load_catalog
     from taskmix.cli import display, queries
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
 from rich.table import Table
@@ -18,7 +19,7 @@ from taskmix.mixing.parts import SPLITS, Part, figures
 from taskmix.mixing.plan import Plan
 from taskmix.previewing import Preview
 from taskmix.templates.sandbox import END, START
-from taskmix.text import visible
+from taskmix.text import counted, visible
 
 
 def built(result: Built) -> str:
@@ -92,27 +93,29 @@ def plan_json(plan: Plan) -> str:
 
 
 def listing(catalog: Catalog, tasks: Sequence[CatalogTask]) -> str:
-    """Return the tasks and mixtures of a catalog as tables."""
-    head = [(name, "") for name in ("task", "kind", "cluster", "language", "licence", "source")]
-    rows = [
-        (
-            task.name,
-            task.spec.kind,
-            task.spec.cluster,
-            _listed(task.spec.language),
-            _listed(task.spec.license),
-            task.spec.source.hub or str(task.spec.source.path),
-        )
-        for task in tasks
-    ]
+    """Return the tasks of a catalog by cluster, and its mixtures, as tables; `tasks` are in the order of clusters."""
+    head = [(name, "") for name in ("task", "kind", "language", "licence", "source")]
+    rows: list[tuple[str, ...]] = []
+    for cluster, group in groupby(tasks, lambda task: task.spec.cluster):
+        members = list(group)
+        rows += [(f"{cluster} ({len(members)})", *[""] * (len(head) - 1)), *map(_listed_task, members)]
+    clusters = len({task.spec.cluster for task in tasks})
+    count = f"\n{counted(len(tasks), 'task')} in {counted(clusters, 'cluster')}"
     names = [
         (f"{name} (default)" if name == catalog.default_mixture else name, spec.description or "")
         for name, spec in catalog.mixtures.items()
     ]
-    parts: list[Table | Text] = [_table(head, rows)]
+    parts: list[Table | Text] = [_table(head, rows), Text(count)]
     if names:
         parts += [Text(""), _table([("mixture", ""), ("", "")], names)]
     return _print(*parts)
+
+
+def _listed_task(task: CatalogTask) -> tuple[str, ...]:
+    spec = task.spec
+    config = f" {spec.source.config}" if spec.source.config else ""
+    source = f"{spec.source.hub}{config}" if spec.source.hub else str(spec.source.path)
+    return f"  {task.name}", spec.kind, _listed(spec.language), _listed(spec.license), source
 
 
 def described(found: Json) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from taskmix.linting.findings import Finding, Report
-from taskmix.text import visible
+from taskmix.text import counted, visible
 
 _MOST_SKIPPED = 8
 
@@ -38,20 +38,16 @@ def _skipped(report: Report) -> str:
     names = [name for name, _ in report.skipped]
     listed = ", ".join(names[:_MOST_SKIPPED]) + (", …" if len(names) > _MOST_SKIPPED else "")
     return (
-        f"note: the data of {_counted(len(names), 'task')} is not at hand ({listed}): only template and catalog were "
+        f"note: the data of {counted(len(names), 'task')} is not at hand ({listed}): only template and catalog were "
         "checked\n  give --mirror DIR, or build them once"
     )
 
 
 def _summary(report: Report) -> str:
     counts = [(report.count(severity), severity) for severity in ("error", "warning", "note")]
-    seen = f"{_counted(report.templates, 'template')} in {_counted(report.files, 'file')}"
-    found = ", ".join(_counted(number, severity) for number, severity in counts if number) or "no findings"
-    return f"{seen}, {_counted(report.tasks, 'task')}: {found}"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    seen = f"{counted(report.templates, 'template')} in {counted(report.files, 'file')}"
+    found = ", ".join(counted(number, severity) for number, severity in counts if number) or "no findings"
+    return f"{seen}, {counted(report.tasks, 'task')}: {found}"
 
 
 def as_json(report: Report) -> str:

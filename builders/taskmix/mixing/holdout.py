@@ -1,6 +1,6 @@
 """Which tasks train, which are held out, and which must appear nowhere."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def _data_files(path: Path) -> list[Path]:
 
 def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[str, str]:
     """Return the tasks that share an origin with a held-out one, over any number of steps, and with which."""
-    unseen = {task.name: origins(task) for task in tasks}
+    unseen = _known_as(list(tasks))
     found: dict[str, str] = {}
     for start in sorted(held):
         reached, pending = set(), [start]
@@ -60,6 +60,19 @@ def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[st
         for name in reached - set(held):
             found.setdefault(name, start)
     return dict(sorted(found.items()))
+
+
+def _known_as(tasks: Sequence[CatalogTask]) -> Mapping[str, frozenset[str]]:
+    """Return the origins of each task; whoever is derived from a whole dataset is so from each configuration of it."""
+    configs: dict[str, set[str]] = {}
+    for task in tasks:
+        source = task.spec.source
+        if source.hub is not None and source.config is not None:
+            configs.setdefault(source.hub.casefold(), set()).add(f"{source.hub}:{source.config}".casefold())
+    return {
+        task.name: origins(task).union(*(configs.get(each.casefold(), ()) for each in task.spec.derived_from))
+        for task in tasks
+    }
 
 
 def paired(catalog: Catalog, held: Collection[str]) -> Mapping[str, str]:

@@ -51,6 +51,7 @@ def make_card(plan: Plan, written: Written) -> str:
         _holdout(plan),
         _dropped(plan),
         _notes(plan),
+        _citations(plan),
         _building(plan),
     ]
     return f"---\n{front}---\n\n" + "\n\n".join(section for section in sections if section) + "\n"
@@ -215,6 +216,16 @@ def _dropped(plan: Plan) -> str:
 def _notes(plan: Plan) -> str:
     notes = {part.task.name: part.task.entry.spec.note for part in plan.parts if part.task.entry.spec.note}
     return "## Notes\n\n" + "\n".join(f"- `{_code(n)}`: {_cell(t)}" for n, t in notes.items() if t) if notes else ""
+
+
+def _citations(plan: Plan) -> str:
+    """Return who made the data, each source once with the tasks that are made from it."""
+    tasks: dict[str, set[str]] = {}
+    for part in plan.parts:
+        if citation := part.task.entry.spec.citation:
+            tasks.setdefault(citation, set()).add(part.task.name)
+    lines = [f"- {_cell(citation)} ({_names(sorted(names))})" for citation, names in sorted(tasks.items())]
+    return "## Citations\n\n" + "\n".join(lines) if lines else ""
 
 
 def _building(plan: Plan) -> str:
