@@ -25,7 +25,7 @@ TESTS = Path(__file__).parent
 CATALOGS = [TESTS / "catalogs" / "everything.yaml", TESTS.parent / "catalog.yaml"]
 CAP, EVALUATION_ROWS = 3000, 50
 UNUSED = {"local/comve", "shunk031/JGLUE/JSTS"}
-HELDOUT = {"rte", "mnli", "jnli"}
+HELDOUT = {"rte", "mnli", "jnli-test"}
 COLUMNS = {
     "prompt": pl.String(),
     "completion": pl.String(),
@@ -237,7 +237,7 @@ def test_a_cut_leaves_no_twin_of_an_evaluation_row_in_train(everything: Everythi
     [
         ("rte", "aps/super_glue/rte/validation.parquet", ("premise", "hypothesis")),
         ("mnli", "nyu-mll/glue/mnli/validation_matched.parquet", ("premise", "hypothesis")),
-        ("jnli", "shunk031/JGLUE/JNLI/validation.parquet", ("sentence1", "sentence2")),
+        ("jnli-test", "shunk031/JGLUE/JNLI/validation.parquet", ("sentence1", "sentence2")),
     ],
 )
 def test_no_heldout_text_stands_in_a_training_prompt(
