@@ -1,5 +1,6 @@
 """The commands: each parses its arguments, calls one function and prints what it gives."""
 
+import importlib
 import json
 from pathlib import Path
 
@@ -31,15 +32,26 @@ KINDS = (
 )
 
 
+TRAINER = "taskmix_trainer.cli"
+"""The package beside this one: its commands are found by name, since nothing here may need what they need."""
+TRAINER_COMMANDS = ("train",)
+
+
 class _Group(click.Group):
-    """A group whose commands turn understood failures into messages, and whose unknown names into suggestions."""
+    """A group whose commands turn understood failures into messages, and that knows the trainer's commands too."""
 
     def invoke(self, ctx: click.Context) -> object:
         with exits():
             return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return [*self.commands, *TRAINER_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in TRAINER_COMMANDS:
+            commands: dict[str, click.Command] = importlib.import_module(TRAINER).COMMANDS
+            return commands[cmd_name]
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -1,0 +1,1 @@
+"""Models: opening and making them, and what training changes about them."""

@@ -1,0 +1,36 @@
+"""Low-rank adapters (Hu et al. 2021, "LoRA"): small matrices beside frozen weights are all that is trained."""
+
+from typing import Any
+
+from taskmix_trainer.errors import ModelError
+from taskmix_trainer.heads.base import Head
+
+NEW_LAYERS = ("classifier", "score", "qa_outputs", "pre_classifier", "pooler")
+"""What a classic head is called in transformers. It is new, so it is trained whole."""
+
+
+def add_lora(model: Any, rank: int, head: Head) -> Any:
+    """Return a model with adapters on all its linear layers but the head.
+
+    The scale is twice the rank, the dropout 0.05.
+
+    Raises:
+        ModelError: the model has no layer that could bear one.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    names = {name.split(".")[-1] for name, _ in model.named_modules()}
+    whole = [name for name in NEW_LAYERS if name in names] if head.metric else []
+    # without a task type the adapter passes every argument on, to the forward pass that has the loss in it
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.05,
+        target_modules="all-linear",
+        exclude_modules=whole or None,
+        modules_to_save=whole or None,
+    )
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(f"no adapters can be put on this model: {error}") from None

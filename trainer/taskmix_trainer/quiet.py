@@ -1,0 +1,24 @@
+"""Keeping transformers from loading what a run does not need."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_datasets() -> Iterator[None]:
+    """While in the block, transformers finds no `datasets`, which its Trainer would import for nothing.
+
+    That takes seconds, and a machine that trains on prepared tokens need not have it.
+    """
+    if "datasets" in sys.modules:
+        yield
+        return
+    # what is None in there counts as not installed
+    sys.modules["datasets"] = None  # type: ignore[assignment]
+    try:
+        import transformers.trainer  # noqa: F401 - it looks for `datasets` once, when it is imported
+
+        yield
+    finally:
+        del sys.modules["datasets"]
