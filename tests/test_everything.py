@@ -412,7 +412,7 @@ def holding_out(catalog: Catalog, holdout: HoldoutSpec, tasks: Sequence[str] | N
         ("flan_cot-ecqa", {"flan_cot-ecqa"}, {"cos_e", "commonsense_qa"}),
         (
             "cluster:commonsense",
-            {"commonsense_qa", "cos_e", "flan_cot-ecqa", "flan_cot-sensemaking", "mc_taco", "piqa"},
+            {"commonsense_qa", "cos_e", "flan_cot-ecqa", "flan_cot-sensemaking", "mc_taco", "piqa-validation"},
             set(),
         ),
         ("strategy_qa-local", {"strategy_qa-local"}, {"flan_cot-strategyqa"}),
@@ -431,13 +431,13 @@ def test_relatives_of_a_heldout_task_appear_nowhere(held: str, heldout: set[str]
 
 
 def test_a_plan_has_no_part_of_a_relative(shared_data: Path) -> None:
-    tasks = ["gsm8k", "flan_cot-*", "commonsense_qa", "cos_e", "piqa"]
+    tasks = ["gsm8k", "flan_cot-*", "commonsense_qa", "cos_e", "piqa-validation"]
     holdout = HoldoutSpec(clusters=["math"], tasks=["commonsense_qa"])
     catalog = holding_out(load_catalog(CATALOGS[0]), holdout, tasks)
     plan = make_plan(catalog, "everything", mirror=shared_data, limit=20, workers=WORKERS)
     assert plan.excluded == {"cos_e": "commonsense_qa", "flan_cot-ecqa": "commonsense_qa"}
     found = {(part.split, part.task.name) for part in plan.parts}
-    seen = ("flan_cot-creak", "flan_cot-qasc", "flan_cot-sensemaking", "flan_cot-strategyqa", "piqa")
+    seen = ("flan_cot-creak", "flan_cot-qasc", "flan_cot-sensemaking", "flan_cot-strategyqa", "piqa-validation")
     assert found == {("heldout", name) for name in ("commonsense_qa", "flan_cot-gsm8k", "gsm8k")} | {
         (split, name) for split in ("train", "validation") for name in seen
     }
