@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from tests import hub_schemas
-from tests.typed_rows import mirror_of_written
+from tests.typed_rows import written_mirror
 
 from taskmix.catalog import builtin
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
@@ -191,7 +191,7 @@ def _example(catalog: Catalog, entry: Entry) -> Preview | None:
     # another template for each task, and the same one every time
     chosen = plain[zlib.crc32(entry.task.name.encode()) % len(plain)] if plain else None
     with tempfile.TemporaryDirectory() as folder:
-        mirror = mirror_of_written(entry.task, Path(folder))
+        mirror = written_mirror(entry.task, Path(folder))
         if mirror is None and entry.task.spec.source.hub is not None:
             return None
         return next(_previews(catalog, entry.task.name, chosen, mirror), None)

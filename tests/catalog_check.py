@@ -34,7 +34,7 @@ from taskmix.templates.files import Template, entries_in, template_file
 from taskmix.templates.rowwise import Workers
 from tests import hub_schemas, phrasing
 from tests.conftest import SHARED
-from tests.typed_rows import FEW, mirror
+from tests.typed_rows import FEW, need_a_form, real_mirror, typed_mirror, written_mirror
 
 FREE_TEXT = ("text-generation", "conversation")
 """Kinds of which five templates are enough, for eight of the others."""
@@ -129,23 +129,38 @@ def _licence(task: CatalogTask, known: Sequence[str]) -> Iterator[Finding]:
 
 
 def check_rows(task: CatalogTask, folder: Path) -> Iterator[Finding]:
-    """Yield what the linter says of a task and its templates on rows: real ones where there are any."""
+    """Yield what the linter says of a task and its templates: on real rows, else on typed ones.
+
+    Where typed rows do not do, on rows that were written for the task.
+    """
     try:
-        found = mirror(task, folder)
-    except (AssertionError, TypeError, pl.exceptions.PolarsError) as error:
+        if real := real_mirror(task, folder):
+            yield from _on_rows(task, real, "real")
+            return
+        typed = typed_mirror(task, folder / "typed")
+        found = list(_on_rows(task, typed, "typed")) if typed else []
+        again = not typed or (need_a_form(task) and any(not each.note for each in found))
+        written = written_mirror(task, folder / "written", more=True) if again else None
+    except (ValueError, TypeError, pl.exceptions.PolarsError) as error:
         yield Finding(task.name, f"docs/examples: {task.name}", f"the written rows do not fit the schema: {error}")
         return
-    if found is None:
+    if written:
+        yield from _on_rows(task, written, "written")
+    elif typed:
+        yield from found
+    else:
         message = "no schema, no data, no written row: templates are not rendered; write one in docs/examples/"
         yield Finding(task.name, task.where(), message)
-        return
-    yield from _rendered(task, found.folder)
-    for each in lint([task.name], catalog=catalog(), mirror=found.folder).findings:
-        row = f" ({found.rows} rows, {each.split} {each.row})" if each.row is not None else f" ({found.rows} rows)"
+
+
+def _on_rows(task: CatalogTask, mirror: Path, rows: str) -> Iterator[Finding]:
+    yield from _rendered(task, mirror)
+    for each in lint([task.name], catalog=catalog(), mirror=mirror).findings:
+        row = f" ({rows} rows, {each.split} {each.row})" if each.row is not None else f" ({rows} rows)"
         template = f" [{each.template}]" if each.template else ""
         hint = f"; {each.hint}" if each.hint else ""
         text = f"{each.severity} {each.rule}{template}: {each.message}{hint}{row}"
-        if found.rows == "typed" and each.rule in ("broken-task", "unusable-row", "fails-on-row", "empty-output"):
+        if rows == "typed" and each.rule in ("broken-task", "unusable-row", "fails-on-row", "empty-output"):
             text += f"; {_WRITE_ONE}"
         yield Finding(task.name, f"{each.file}:{each.line}", text, each.severity == "note")
 

@@ -114,6 +114,32 @@ def data_folder(hub: str, config: str | None) -> Path | None:
     return folder if any(folder.glob("*.parquet")) else None
 
 
+def features(hub: str, config: str | None) -> Mapping[str, Feature]:
+    """Return the features of a dataset by its schema, else by its real rows; none if neither is known."""
+    schema = find(hub)
+    found = schema.config(config) if schema else None
+    if found and found.features:
+        return found.features
+    data = data_folder(hub, config)
+    metadata = pq.read_schema(next(data.glob("*.parquet"))).metadata if data else None
+    described = json.loads((metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {name: _shorthand(each) for name, each in described.items()}
+
+
+def _shorthand(feature: Any) -> Feature:
+    """Return a feature as the schema files write it, from what `datasets` writes beside Parquet columns."""
+    if isinstance(feature, list):
+        return [_shorthand(feature[0])]
+    match feature.get("_type"):
+        case "Value":
+            return feature["dtype"]
+        case "ClassLabel":
+            return {"class_label": feature["names"]}
+        case "Sequence" | "List" | "LargeList":
+            return {"sequence": _shorthand(feature["feature"])}
+    return {name: _shorthand(each) for name, each in feature.items()}
+
+
 def rows_of(folder: Path) -> Mapping[str, int | None]:
     """Return the rows of each split in a folder of real data."""
     return {file.stem: pq.read_metadata(file).num_rows for file in sorted(folder.glob("*.parquet"))}

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
-import yaml
 
+from taskmix.catalog import yamlfile
 from taskmix.catalog.loading import CatalogTask
 from taskmix.kinds import KINDS
 from taskmix.templates.parts import is_expression
@@ -20,9 +20,9 @@ from tests.hub_schemas import Feature
 
 WRITTEN = Path(__file__).parent.parent / "docs" / "examples"
 ROWS = 60
-"""Rows of a split. Of written rows there are fewer: so many that are the same would look like a constant output."""
+"""Rows of a split. Of written rows there are `FEW`: many that are the same would look like a constant output."""
 
-FEW = 40
+FEW = 20
 _OUTSIDE = 0.8
 """The share of words that carry the first tag, beyond its turn: some sentences then have nothing else."""
 
@@ -45,61 +45,64 @@ watch water west wheel white wide wind window winter wire wood word work yard ye
 """.split()
 
 
-@dataclass(frozen=True)
-class Mirror:
-    """A folder that `--mirror` takes with a task's rows, and where they come from."""
-
-    folder: Path
-    rows: Literal["real", "written", "typed"]
-
-
 @functools.cache
 def written_rows() -> Mapping[str, Sequence[Row]]:
     """Return the rows that were written for tasks, in the columns of their source."""
     files = sorted(WRITTEN.glob("*.yaml"))
-    pages = [yaml.load(file.read_text("utf-8"), yaml.CSafeLoader) or {} for file in files]
+    pages: list[Any] = [yamlfile.read(file).value or {} for file in files]
     return {task: rows for page in pages for task, rows in page.items()}
 
 
-def mirror(task: CatalogTask, folder: Path) -> Mirror | None:
-    """Write a mirror for a hub task: real rows where there are any, else written ones, else typed ones.
-
-    None if neither rows nor a schema are known.
-    """
+def real_mirror(task: CatalogTask, folder: Path) -> Path | None:
+    """Write a few real rows of each split of a task's dataset; None if there are none."""
     source = task.spec.source
-    assert source.hub is not None, task.name
-    place = folder / source.hub / (source.config or "")
-    place.mkdir(parents=True, exist_ok=True)
-    own = written_rows().get(task.name)
-    schema = hub_schemas.find(source.hub)
-    config = schema.config(source.config) if schema else None
-    sizes = dict(config.splits) if config else {}
-    if data := hub_schemas.data_folder(source.hub, source.config):
-        there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
-        for split in {*there, *(sizes if config else ())}:
-            _sample(there.get(split, next(iter(there.values()))), place / f"{split}.parquet")
-        return Mirror(folder, "real")
-    if own is None and (config is None or config.features is None):
+    data = hub_schemas.data_folder(str(source.hub), source.config)
+    if data is None:
         return None
-    features = dict(config.features) if config and config.features else {}
-    for split in sizes or dict.fromkeys(_splits(task)):
-        rows = _written(task, own, features) if own else list(_typed(task, features, split))
-        _write(rows, features, place / f"{split}.parquet")
-    return Mirror(folder, "written" if own else "typed")
-
-
-def mirror_of_written(task: CatalogTask, folder: Path) -> Path | None:
-    """Write a mirror with the rows that were written for a task, as they are; None if there are none."""
-    source, own = task.spec.source, written_rows().get(task.name)
-    if own is None or source.hub is None:
-        return None
-    schema = hub_schemas.find(source.hub)
-    config = schema.config(source.config) if schema else None
-    place = folder / source.hub / (source.config or "")
-    place.mkdir(parents=True, exist_ok=True)
-    for split in _splits(task):
-        _write(own, dict(config.features or {}) if config else {}, place / f"{split}.parquet")
+    there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
+    # of splits that the shared folder lacks, the columns are those of another one
+    for split in {*there, *_known_splits(task)}:
+        _sample(there.get(split, next(iter(there.values()))), _place(task, folder) / f"{split}.parquet")
     return folder
+
+
+def typed_mirror(task: CatalogTask, folder: Path) -> Path | None:
+    """Write random rows of the types that a schema has; None if no schema is known."""
+    features = hub_schemas.features(str(task.spec.source.hub), task.spec.source.config)
+    for split in (_known_splits(task) or _splits(task)) if features else ():
+        _write(list(_typed(task, features, split)), features, _place(task, folder) / f"{split}.parquet")
+    return folder if features else None
+
+
+def written_mirror(task: CatalogTask, folder: Path, *, more: bool = False) -> Path | None:
+    """Write the rows that were written for a task, with other labels too if `more` are wanted; None if there are none."""
+    features = hub_schemas.features(str(task.spec.source.hub), task.spec.source.config)
+    own = written_rows().get(task.name)
+    if own is None or task.spec.source.hub is None:
+        return None
+    rows = _with_labels(task, own, features) if more else own
+    for split in _known_splits(task) or _splits(task):
+        _write(rows, features, _place(task, folder) / f"{split}.parquet")
+    return folder
+
+
+def need_a_form(task: CatalogTask) -> bool:
+    """Whether typed rows may not do: expressions take their columns apart, or the number of options is always one."""
+    columns = task.spec.columns.values()
+    expressions = any(isinstance(each, str) and is_expression(each) for each in columns)
+    return expressions or task.spec.where is not None or task.spec.kind in ("multiple-choice", "question-answering")
+
+
+def _place(task: CatalogTask, folder: Path) -> Path:
+    found = folder / str(task.spec.source.hub) / (task.spec.source.config or "")
+    found.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def _known_splits(task: CatalogTask) -> list[str]:
+    schema = hub_schemas.find(str(task.spec.source.hub))
+    config = schema.config(task.spec.source.config) if schema else None
+    return list(config.splits) if config else []
 
 
 def _splits(task: CatalogTask) -> list[str]:
@@ -119,7 +122,8 @@ def _write(rows: Sequence[Row], features: Mapping[str, Feature], target: Path) -
     if features:
         types = {name: found for name, each in features.items() if (found := pool.dtype(each)) is not None}
         extra = {name for row in rows for name in row} - set(types)
-        assert not extra, f"the schema has no {sorted(extra)}"
+        if extra:
+            raise ValueError(f"the schema has no {sorted(extra)}")
         columns = {name: [_ids(row.get(name), features[name]) for row in rows] for name in types}
         frame = pl.DataFrame({name: pl.Series(name, values, types[name]) for name, values in columns.items()})
     else:
@@ -151,15 +155,28 @@ def _described(feature: Feature) -> object:
     return {"_type": "Value", "dtype": feature}
 
 
-def _written(task: CatalogTask, own: Sequence[Row], features: Mapping[str, Feature]) -> list[Row]:
-    """Return written rows over again, with all labels where the label is a column of ids."""
-    found = [dict(own[number % len(own)]) for number in range(FEW)]
+def _with_labels(task: CatalogTask, own: Sequence[Row], features: Mapping[str, Feature]) -> list[Row]:
+    """Return written rows over and over again, with all labels where the label is a column of its own."""
+    found = [dict(own[number % len(own)]) for number in range(max(FEW, len(own)))]
     label = task.spec.columns.get("label", "label")
-    feature = features.get(label) if isinstance(label, str) else None
-    if task.spec.kind == "text-classification" and isinstance(feature, dict) and "class_label" in feature:
+    if isinstance(label, str) and all(label in row for row in own):
         for number, row in enumerate(found[len(own) :]):
-            row[str(label)] = number % len(feature["class_label"])
+            if labels := _labels_of(task, row, label, features.get(label)):
+                row[label] = labels[number % len(labels)]
     return found
+
+
+def _labels_of(task: CatalogTask, row: Row, label: str, feature: Feature) -> Sequence[Any]:
+    """Return the values that the label of a row may have; none if it is not a single one, or that is not known."""
+    if isinstance(row[label], list):
+        return ()
+    if isinstance(feature, dict) and "class_label" in feature:
+        return range(len(feature["class_label"]))
+    if keys := task.spec.columns.get("keys"):
+        found: list[Any] = _at(row, tuple(str(keys).split(".")))
+        return found
+    labels = list(task.spec.labels or ())
+    return range(len(labels)) if isinstance(row[label], int) and isinstance(task.spec.labels, list) else labels
 
 
 # Typed rows
