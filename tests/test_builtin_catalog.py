@@ -129,6 +129,8 @@ def test_a_mixture_says_what_it_is_and_what_it_holds_out(name: str) -> None:
     roles = assign_roles(catalog(), name, select(catalog(), name).tasks)
     assert roles.heldout
     assert len(roles.train) > 2 * len(roles.excluded)
+    specs = {each: catalog().tasks[each].spec for each in roles.train}
+    assert [each for each, spec in specs.items() if spec.splits is not None and "train" not in spec.splits] == []
 
 
 @pytest.mark.parametrize("name", catalog().mixtures)
@@ -136,10 +138,11 @@ def test_a_mixture_plans_with_the_data_that_is_at_hand(name: str, shared: Path, 
     spec, tasks = catalog().mixtures[name], select(catalog(), name).tasks
     there = {each: task for each, task in tasks.items() if not task.spec.source.hub or real_mirror(task, tmp_path)}
     clusters = {task.spec.cluster for task in there.values()}
-    holdout = spec.holdout.model_copy(update={"clusters": sorted({*spec.holdout.clusters} & clusters)})
+    kept = {"clusters": {*spec.holdout.clusters} & clusters, "tasks": {*spec.holdout.tasks} & {*there}}
+    holdout = spec.holdout.model_copy(update={name: sorted(named) for name, named in kept.items()})
     part = spec.model_copy(update={"tasks": list(there), "holdout": holdout})
     found = plan(name, catalog=replace(catalog(), mixtures={name: part}), mirror=tmp_path, limit=20)
-    assert len(there) > 4
+    assert len(there) > 2
     assert {each.task.name for each in found.parts} == {*there} - {*found.excluded}
     assert found.rows("train") > 0
 

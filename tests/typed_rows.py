@@ -62,7 +62,8 @@ def real_mirror(task: CatalogTask, folder: Path) -> Path | None:
     there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
     # splits that the shared folder lacks have the rows of another one: not of an unlabelled test split, if it can be
     other = there.get("validation", next(iter(there.values())))
-    for split in {*there, *_known_splits(task)}:
+    assumed = ["train"] if task.spec.splits is None else []
+    for split in {*there, *_known_splits(task), *assumed}:
         _sample(there.get(split, other), _place(task, folder) / f"{split}.parquet")
     return folder
 
