@@ -45,15 +45,18 @@ class RawReader:
     def _has_fixed_labels(self) -> bool:
         return self.kind in ("text-classification", "token-classification")
 
-    def rows(self, split: str, limit: int | None = None) -> Iterator[Rows]:
+    def rows(self, split: str, limit: int | None = None, *, with_tests: bool = False) -> Iterator[Rows]:
         """Yield the rows of a split: its kind's columns, and `row`, the source's split and the number in it.
+
+        With tests, and where the catalog maps a column of that name, `tests` are those of programs, a text each.
 
         Raises:
             TaskmixError: a row cannot be used; file, task and row are named.
         """
         part = self._task.splits[split]  # type: ignore[index]
         left = limit
-        for frame in self._task.batches(part, COLUMNS[self.kind]):
+        tests = ("tests",) if with_tests and "tests" in self._task.variables() else ()
+        for frame in self._task.batches(part, (*COLUMNS[self.kind], *tests)):
             for piece in frame.iter_slices(BATCH):
                 taken = piece if left is None else piece.head(left)
                 if not len(taken):
@@ -79,7 +82,10 @@ def _named(kind: str, values: dict[str, Any]) -> Rows:
         values.pop("text_pair", None)
     if kind == "text-generation":
         asked = values.get("input") or [None] * len(values["row"])
+        tests = values.get("tests", ())
+        joined = ["\n".join(each) if isinstance(each, list) else str(each) for each in tests]
         return {
+            **({"tests": joined} if joined else {}),
             "prompt": [f"{text.strip()}\n\n" if text else "" for text in asked],
             "completion": values["target"],
             "references": values["targets"],

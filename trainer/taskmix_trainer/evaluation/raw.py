@@ -30,6 +30,8 @@ class RawResult:
         classes: of each label or entity type.
         rows: the rows, in order.
         predictions: what was predicted for each row, in words.
+        gold: the right label or option of each row, where there is one; and how many there are to choose from.
+        choices: see `gold`.
     """
 
     loss: float
@@ -37,6 +39,8 @@ class RawResult:
     classes: tuple[ClassScore, ...] = ()
     rows: tuple[str, ...] = ()
     predictions: tuple[Any, ...] = ()
+    gold: tuple[int, ...] = ()
+    choices: tuple[int, ...] = ()
 
 
 def metric_of(head: Head, *, multi_label: bool) -> str:
@@ -115,10 +119,12 @@ def evaluate_split(
     if head.name == "multiple-choice":
         options = max(len(row["choices"]) for row in rows)
         accuracy = single_label(gold, best, [str(at) for at in range(options)]).measures[:1]
-        return RawResult(found.mean_loss, accuracy, (), names, tuple(best))
+        counts = tuple(len(row["choices"]) for row in rows)
+        return RawResult(found.mean_loss, accuracy, (), names, tuple(best), tuple(gold), counts)
     one = single_label(gold, best, manifest.labels)
     words = tuple(manifest.labels[at] for at in best)
-    return RawResult(found.mean_loss, one.measures, one.classes, names, words)
+    counts = (len(manifest.labels),) * len(gold)
+    return RawResult(found.mean_loss, one.measures, one.classes, names, words, tuple(gold), counts)
 
 
 def _answers(rows: Sequence[dict[str, Any]], tokens: Tokens, each: Sequence[Array]) -> list[str]:
