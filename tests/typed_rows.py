@@ -144,7 +144,7 @@ def _ids(value: Any, feature: Feature) -> Any:
     if isinstance(feature, dict) and set(feature) == {"sequence"}:
         inside = feature["sequence"]
         if isinstance(value, dict):
-            return {name: _ids(each, [inside[name]]) for name, each in value.items()}
+            return {name: _ids(each, [inside[name]]) for name, each in value.items() if name in inside}
         return [_ids(each, inside) for each in value] if isinstance(value, list) else value
     if isinstance(feature, dict) and isinstance(value, dict):
         return {name: _ids(each, feature.get(name)) for name, each in value.items()}
