@@ -224,6 +224,7 @@ def _rendered(task: Task) -> Iterator[str]:
 
 
 def _fenced(text: str) -> str:
+    text = text.replace("\r\n", "\n")
     fence = "````" if "```" in text else "```"
     return f"{fence}text\n{text}\n{fence}"
 
