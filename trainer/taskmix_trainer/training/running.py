@@ -77,7 +77,7 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
         raise TrainError(str(error)) from None
     run = _describe(settings, manifest, plan)
     _enter(settings, run)
-    losses.install(model, head)
+    losses.install(model, head, longest)
     if settings.lora is not None:
         model = adapters.add_lora(model, settings.lora, head)
     if settings.compile:
@@ -215,6 +215,17 @@ def _run(
     return Trained(settings.out, steps, metrics)
 
 
+def _used(trainer: Any, manifest: Manifest) -> dict[str, Any]:
+    """Return what a run has used: the arguments that followed from its settings, and the size of its data."""
+    names = ("learning_rate", "warmup_steps", "weight_decay", "bf16", "gradient_accumulation_steps")
+    arguments = {name: getattr(trainer.args, name) for name in names}
+    epochs = trainer.batches.plan.epoch(trainer.state.global_step)
+    return {
+        "used": {**arguments, "schedule": str(trainer.args.lr_scheduler_type), "epochs": round(epochs, 4)},
+        "splits": {name: dataclasses.asdict(split) for name, split in manifest.splits.items()},
+    }
+
+
 def _patience(settings: Settings) -> list[Any]:
     if settings.patience is None:
         return []
@@ -253,6 +264,6 @@ def _finish(
         (out / "report.html").write_text(report.make_report(manifest, run, history), "utf-8")
         (out / "README.md").write_text(card.make_card(manifest, run, metrics), "utf-8")
         shutil.rmtree(out / CHECKPOINTS, ignore_errors=True) if not settings.save_every else None
-        write_run(out, {**run, "done": True, "metrics": metrics})
+        write_run(out, {**run, "done": True, "metrics": metrics, **_used(trainer, manifest)})
     trainer.accelerator.wait_for_everyone()
     return metrics
