@@ -111,7 +111,9 @@ def _check(mixture: Mixture, task: str) -> None:
     judged = [part["task"] for part in mixture.lock["plan"] if part["split"] == "validation"]
     if task not in trained or task not in judged:
         known = sorted(set(trained) & set(judged))
-        raise UsageError(f"the mixture {mixture.name} has no task {quoted(task)} that it trains", hint=nearest(task, known))
+        raise UsageError(
+            f"the mixture {mixture.name} has no task {quoted(task)} that it trains", hint=nearest(task, known)
+        )
     if not mixture.lock["splits"].get("heldout", {}).get("rows"):
         raise UsageError(f"the mixture {mixture.name} holds out no task", hint="give it `holdout: {clusters: […]}`")
 
@@ -186,9 +188,7 @@ def columns(comparison: Comparison) -> list[Column]:
     for split in EVALUATED:
         for ranked in (True, False):
             pool = others if split == "validation" else found
-            names = tuple(
-                each.task for each in pool if each.split == split and (each.baseline is not None) == ranked
-            )
+            names = tuple(each.task for each in pool if each.split == split and (each.baseline is not None) == ranked)
             if names:
                 kind = "choices" if ranked else "written"
                 made.append(Column(f"{words[split]}, {kind}", split, names, ranked))
@@ -218,7 +218,11 @@ def as_markdown(comparison: Comparison) -> str:
         " better of both baselines.\n",
         tables.table(heads, rows, range(1, len(heads))),
         "## What a new task costs\n",
-        tables.table(["", "labelled rows", "tokens of them", "steps", "seconds here"], [_cost(each) for each in comparison.ways], range(1, 5)),
+        tables.table(
+            ["", "labelled rows", "tokens of them", "steps", "seconds here"],
+            [_cost(each) for each in comparison.ways],
+            range(1, 5),
+        ),
         "## Each held-out task\n",
         _heldout(comparison),
         *_differences(comparison, made),
@@ -334,7 +338,9 @@ def as_svg(comparison: Comparison) -> str:
         baseline = scored(comparison.ways[0], column).baseline
         if baseline is not None:
             y = _TOP + _HEIGHT * (1 - baseline)
-            parts.append(f'<line x1="{x - 5}" x2="{x + group}" y1="{y}" y2="{y}" stroke="#111827" stroke-dasharray="3 2"/>')
+            parts.append(
+                f'<line x1="{x - 5}" x2="{x + group}" y1="{y}" y2="{y}" stroke="#111827" stroke-dasharray="3 2"/>'
+            )
         for line, text in enumerate(_lines(f"{column.title} ({len(column.tasks)})")):
             middle, y = x + group / 2 - 3, _TOP + _HEIGHT + 14 + 12 * line
             parts.append(f'<text x="{middle}" y="{y}" text-anchor="middle" fill="#374151">{_escaped(text)}</text>')

@@ -34,7 +34,8 @@ def export_lm_eval(mixture: Mixture, splits: tuple[str, ...], folder: Path, limi
     """
     if mixture.format in ("messages", "sharegpt"):
         raise OutputError(
-            f"the mixture is in the format {mixture.format}", hint="build it as prompt-completion: lm-eval adds the chat"
+            f"the mixture is in the format {mixture.format}",
+            hint="build it as prompt-completion: lm-eval adds the chat",
         )
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).is_file():
         raise OutputError("the folder has other files", where=str(folder), hint="choose another with --out")

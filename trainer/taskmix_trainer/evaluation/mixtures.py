@@ -131,7 +131,9 @@ def _written(
         progress=progress,
     )
     if made.truncated:
-        notes.append(f"{group.task}: {made.truncated:,} prompts were longer than the model reads, and lost their beginning")
+        notes.append(
+            f"{group.task}: {made.truncated:,} prompts were longer than the model reads, and lost their beginning"
+        )
     if made.endless:
         notes.append(f"{group.task}: {made.endless:,} answers were cut after {limit} tokens")
     texts = [each.text.strip() for each in made.generated]
@@ -140,11 +142,11 @@ def _written(
     references = [list(example.references) for example in group.examples]
     compared = metrics.score_texts([name for name in names if name != "tests_passed"], texts, references)
     if runs and tests is not None:
-        verdicts = run_all([(text, tests[example.source_row]) for text, example in zip(texts, group.examples, strict=True)])
+        verdicts = run_all(
+            [(text, tests[example.source_row]) for text, example in zip(texts, group.examples, strict=True)]
+        )
         compared = (mean_of("tests_passed", [verdict.outcome == "pass" for verdict in verdicts]), *compared)
-    predictions = [
-        _prediction(group, example, text, None) for example, text in zip(group.examples, texts, strict=True)
-    ]
+    predictions = [_prediction(group, example, text, None) for example, text in zip(group.examples, texts, strict=True)]
     return _record(group, compared, None), predictions
 
 

@@ -138,7 +138,9 @@ def _example(form: str, row: Mapping[str, Any], tokenizer: Any) -> Example:
     references = tuple(row["references"] or ())
     prompt, completion = _asked(form, row, references, tokenizer)
     choices = tuple(row["choices"]) if row["choices"] else None
-    return Example(row["id"], row["source_row"], prompt, completion, choices, row["answer"], references or (completion,))
+    return Example(
+        row["id"], row["source_row"], prompt, completion, choices, row["answer"], references or (completion,)
+    )
 
 
 def _asked(form: str, row: Mapping[str, Any], references: Sequence[str], tokenizer: Any) -> tuple[str, str]:
