@@ -15,6 +15,7 @@ from typing import Any
 from taskmix.errors import OutputError, UsageError, nearest
 from taskmix.text import quoted
 from taskmix_trainer.evaluation import scores, tables
+from taskmix_trainer.evaluation.metrics import METRICS
 from taskmix_trainer.evaluation.running import EVALUATED, Options, evaluate
 from taskmix_trainer.evaluation.scores import GroupScore, Results, TaskScore
 from taskmix_trainer.models.opening import ModelName, open_model
@@ -213,21 +214,22 @@ def as_markdown(comparison: Comparison) -> str:
         rows.append([title, *(_baseline(comparison.ways[0], each, pick) for each in made)])
     parts = [
         f"# {comparison.model} on {comparison.mixture}\n",
-        "Accuracy of ranked choices, or the metric of the task where answers are written, times 100: the mean over tasks"
-        " of the median over templates, with a 95% bootstrap interval. ° is not above chance: the interval reaches the"
-        " better of both baselines.\n",
+        _ABOUT,
         tables.table(heads, rows, range(1, len(heads))),
         "## What a new task costs\n",
-        tables.table(
-            ["", "labelled rows", "tokens of them", "steps", "seconds here"],
-            [_cost(each) for each in comparison.ways],
-            range(1, 5),
-        ),
+        tables.table(_COSTS, [_cost(each) for each in comparison.ways], range(1, 5)),
         "## Each held-out task\n",
         _heldout(comparison),
         *_differences(comparison, made),
     ]
     return "\n".join(parts)
+
+
+_COSTS = ["", "labelled rows", "tokens of them", "steps", "seconds here"]
+_ABOUT = """Accuracy of ranked choices, or the metric of the task where answers are written, times 100: the mean over tasks of
+the median over templates, with a 95% bootstrap interval. ° is not above chance: the interval reaches the better of both
+baselines.
+"""
 
 
 def _words(way: Way, comparison: Comparison) -> str:
@@ -262,7 +264,7 @@ def _heldout(comparison: Comparison) -> str:
     for first in (each for each in comparison.ways[0].results.tasks if each.split == "heldout"):
         each = [_same(way.results, first) for way in comparison.ways]
         cells = [tables.with_interval(one.interval) + (" °" if one.above_chance is False else "") for one in each]
-        metric = tables.METRICS[first.metric].label if first.metric in tables.METRICS else first.metric
+        metric = METRICS[first.metric].label if first.metric in METRICS else first.metric
         rows.append([first.task, first.cluster, metric, *cells, tables.baseline_words(first.baseline)])
     return tables.table(heads, rows, range(3, len(heads)))
 
@@ -277,11 +279,13 @@ def _differences(comparison: Comparison, made: Sequence[Column]) -> Iterable[str
     for column in made:
         if column.split != "heldout":
             continue
-        gap = scores.difference(scored(last, column), scored(first, column))
+        before = scored(first, column)
+        gap = scores.difference(scored(last, column), before)
+        value, low, high = (f"{100 * each:+.1f}" for each in (gap.interval.value, gap.interval.low, gap.interval.high))
         sure = "more than chance would give" if gap.certain else "within what chance gives"
         yield (
-            f"On {column.title}, instruction tuning changes the base model's {tables.percent(scored(first, column).interval.value)}"
-            f" by {100 * gap.interval.value:+.1f} [{100 * gap.interval.low:+.1f}, {100 * gap.interval.high:+.1f}]: {sure}.\n"
+            f"On {column.title}, instruction tuning changes the base model's {tables.percent(before.interval.value)} "
+            f"by {value} [{low}, {high}]: {sure}.\n"
         )
 
 
