@@ -119,8 +119,8 @@ form_option = click.option(
 def train(target: str, catalog: Path | None, mirror: Path | None, **options: Any) -> None:
     """Train a model on TARGET: a task of the catalog with its classic head, a mixture, or prepared tokens.
 
-    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. A mixture
-    that is not built is built first. A run that was cut off goes on where it was when the same command is given again.
+    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. What
+    is not built is built first. A run that was cut off goes on where it was when the same command is given again.
     """
     with trainer_packages():
         _train(target, catalog, mirror, options)

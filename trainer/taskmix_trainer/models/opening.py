@@ -56,7 +56,9 @@ def open_tokenizer(model: ModelName, head: Head, texts: Iterable[str] = ()) -> A
         options["add_prefix_space"] = True
     tokenizer = _opened(AutoTokenizer.from_pretrained, model, "tokenizer", **options)
     if not tokenizer.is_fast:
-        raise ModelError("only fast tokenizers can be used", where=model.name, hint="choose a model with tokenizer.json")
+        raise ModelError(
+            "only fast tokenizers can be used", where=model.name, hint="choose a model with tokenizer.json"
+        )
     if tokenizer.pad_token is None:
         # only ever where attention or labels leave it out, so the end token stays one that is learnt
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -111,9 +113,7 @@ def open_model(
     return opened
 
 
-def _with_adapter(
-    model: ModelName, head: Head, tokenizer: Any, labels: Sequence[str], *, multi_label: bool
-) -> Any:
+def _with_adapter(model: ModelName, head: Head, tokenizer: Any, labels: Sequence[str], *, multi_label: bool) -> Any:
     """Return the model that a LoRA adapter was trained on, with the adapter merged into it."""
     from peft import PeftModel
 

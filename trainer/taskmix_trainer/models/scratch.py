@@ -96,14 +96,13 @@ def make_config(size: str, head: str, tokenizer: Any, **options: Any) -> Any:
             bos_token_id=None,
             **common,
         )
+    common |= {"decoder_start_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True}
     return T5Config(
         d_model=of.width,
         num_layers=of.layers,
         num_heads=of.heads,
         d_kv=of.width // of.heads,
         d_ff=4 * of.width,
-        decoder_start_token_id=tokenizer.pad_token_id,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=True,
         **common,
     )

@@ -21,11 +21,11 @@ from taskmix_trainer.evaluation.raw import figures, metric_of
 from taskmix_trainer.heads import HEADS, Head
 from taskmix_trainer.heads.base import Padding
 from taskmix_trainer.models import adapters, compiling, losses
-from taskmix_trainer.models.opening import ModelName, open_model
+from taskmix_trainer.models.opening import open_model
 from taskmix_trainer.models.packing import enable_packing
 from taskmix_trainer.predicting import labels_of
 from taskmix_trainer.tokens.folder import Manifest, Tokens, read_manifest
-from taskmix_trainer.tokens.preparing import Wanted, prepare, saved_tokenizer
+from taskmix_trainer.tokens.preparing import saved_tokenizer
 from taskmix_trainer.training import card, report
 from taskmix_trainer.training.settings import CHECKPOINTS, Settings, make_arguments, make_budget
 from taskmix_trainer.training.watching import HISTORY, Bar, History, read_history
@@ -84,7 +84,18 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
         compiling.compile_layers(model)
     padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)
     batches = Batches(plan, split, head, padding, labels_of(head, split))
-    return _run(model, tokenizer, head, batches, settings, manifest, tokens, run, world, [*([Bar()] if watch else []), *callbacks])
+    return _run(
+        model,
+        tokenizer,
+        head,
+        batches,
+        settings,
+        manifest,
+        tokens,
+        run,
+        world,
+        [*([Bar()] if watch else []), *callbacks],
+    )
 
 
 def _model(settings: Settings, manifest: Manifest, tokens: Path, head: Head) -> tuple[Any, Any]:
@@ -142,7 +153,9 @@ def _enter(settings: Settings, run: Mapping[str, Any]) -> None:
         raise OutputError("the folder has other files", where=str(out), hint="choose another with --out")
     if there is not None and not settings.force:
         if there.get("done"):
-            raise OutputError("a run is finished there", where=str(out), hint="--force replaces it; --out names another")
+            raise OutputError(
+                "a run is finished there", where=str(out), hint="--force replaces it; --out names another"
+            )
         if settings.resume and (differs := _difference(there, run)):
             hint = f"--force starts anew; what differs: {differs}"
             raise OutputError("an unfinished run of other settings is there", where=str(out), hint=hint)

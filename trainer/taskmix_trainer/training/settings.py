@@ -116,7 +116,9 @@ def make_budget(settings: Settings, head: Head, longest: int, world: int, *, pac
         return Budget(epochs, examples=size, micro=micro, steps=settings.steps)
     tokens = settings.batch_tokens or recipe.batch_tokens or 0
     if settings.accumulate is not None:
-        raise UsageError("--accumulate goes with --batch-size", hint="--micro-tokens says how large a part of a step is")
+        raise UsageError(
+            "--accumulate goes with --batch-size", hint="--micro-tokens says how large a part of a step is"
+        )
     micro_tokens = settings.micro_tokens or max(longest, min(tokens // world, 8192))
     if micro_tokens < longest:
         raise UsageError(f"an example has {longest:,} tokens, and --micro-tokens is {micro_tokens:,}")
