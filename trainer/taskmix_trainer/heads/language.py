@@ -173,7 +173,13 @@ def loss(outputs: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1)[found].float(), labels[found], reduction="sum")
 
 
-_INSTRUCT: dict[str, Any] = {"epochs": 2, "max_length": 2048, "batch_tokens": 32768, "warmup": 0.03, "weight_decay": 0.0}
+_INSTRUCT: dict[str, Any] = {
+    "epochs": 2,
+    "max_length": 2048,
+    "batch_tokens": 32768,
+    "warmup": 0.03,
+    "weight_decay": 0.0,
+}
 CAUSAL = Head(
     name="causal-language-model",
     model_class="AutoModelForCausalLM",

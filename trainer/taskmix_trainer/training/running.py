@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from taskmix.errors import OutputError, UsageError
+from taskmix_trainer import processes
 from taskmix_trainer.batches.loading import Batches, only
 from taskmix_trainer.batches.plan import Plan, make_plan
 from taskmix_trainer.errors import TrainError
@@ -65,7 +66,7 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
     """
     manifest = read_manifest(tokens)
     head = HEADS[manifest.head]
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = processes.world()
     split = Tokens(tokens / "train.arrow")
     longest = manifest.splits["train"].longest
     model, tokenizer = _model(settings, manifest, tokens, head)
@@ -76,7 +77,8 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
     except ValueError as error:
         raise TrainError(str(error)) from None
     run = _describe(settings, manifest, plan)
-    _enter(settings, run)
+    with processes.first_goes_first(on_cpu=not _on_cuda(settings)):
+        _enter(settings, run)
     losses.install(model, head)
     if settings.lora is not None:
         model = adapters.add_lora(model, settings.lora, head)
@@ -112,8 +114,12 @@ def _model(settings: Settings, manifest: Manifest, tokens: Path, head: Head) -> 
     return model, tokenizer
 
 
+def _on_cuda(settings: Settings) -> bool:
+    return torch.cuda.is_available() and not settings.more.get("use_cpu")
+
+
 def _can_pack(model: Any, settings: Settings) -> bool:
-    cuda = torch.cuda.is_available() and not settings.more.get("use_cpu")
+    cuda = _on_cuda(settings)
     if cuda:
         model.to("cuda")
     wants = settings.precision == "bf16" or (settings.precision == "auto" and cuda)
@@ -142,11 +148,13 @@ _FREE = ("out", "resume", "force", "save_every")
 
 
 def _enter(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Make the folder of a run, or find the same run unfinished in it.
+    """Make the folder of a run, or find the same run unfinished in it. The first process does, for all.
 
     Raises:
         OutputError: there is a finished run, another one, or other files.
     """
+    if processes.rank():
+        return
     out = settings.out
     there = read_run(out)
     if there is None and out.is_dir() and any(out.iterdir()):
@@ -159,8 +167,6 @@ def _enter(settings: Settings, run: Mapping[str, Any]) -> None:
         if settings.resume and (differs := _difference(there, run)):
             hint = f"--force starts anew; what differs: {differs}"
             raise OutputError("an unfinished run of other settings is there", where=str(out), hint=hint)
-    if int(os.environ.get("RANK", "0")) != 0:
-        return
     try:
         if there is not None and (settings.force or not settings.resume):
             shutil.rmtree(out)
@@ -210,7 +216,7 @@ def _run(
     # not above: it imports much
     from transformers.trainer_callback import PrinterCallback
 
-    from taskmix_trainer.training.loop import MixTrainer, ending_on_request, last_checkpoint
+    from taskmix_trainer.training.loop import MixTrainer, check_checkpoint, ending_on_request, last_checkpoint
 
     evaluate = _evaluation(head, manifest, tokens, batches.padding, world)
     metric = metric_of(head, multi_label=manifest.multi_label)
@@ -224,23 +230,30 @@ def _run(
         processing_class=tokenizer,
         callbacks=[History(settings.out / HISTORY), *_patience(settings), *callbacks],
     )
+    if arguments.fsdp and not trainer.is_fsdp_enabled:
+        raise UsageError("--set fsdp: accelerate shards models over several GPUs alone, and would leave this one whole")
     # it prints what the bar shows
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(settings.out / CHECKPOINTS) if settings.resume else None
     if last is not None:
+        check_checkpoint(last)
         _LOG.info("going on from %s", last)
     try:
         with ending_on_request(trainer):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
+        steps = trainer.state.global_step
+        if trainer.ending and steps < batches.plan.steps:
+            return Trained(settings.out, steps, {}, ended_early=True)
+        return Trained(settings.out, steps, _finish(trainer, settings, manifest, run))
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        where = str(getattr(error, "filename", None) or settings.out)
+        hint = "what was done is in its checkpoints; the same command goes on"
+        raise OutputError(f"cannot be written: {reason}", where=where, hint=hint) from None
     finally:
         for each in callbacks:
             if isinstance(each, Bar):
                 each.close()
-    steps = trainer.state.global_step
-    if trainer.ending and steps < batches.plan.steps:
-        return Trained(settings.out, steps, {}, ended_early=True)
-    metrics = _finish(trainer, settings, manifest, run, evaluate)
-    return Trained(settings.out, steps, metrics)
 
 
 def _patience(settings: Settings) -> list[Any]:
@@ -258,7 +271,7 @@ def _evaluation(
     if not (manifest.splits.get("validation") and manifest.splits["validation"].features):
         return None
     split = Tokens(tokens / "validation.arrow")
-    share = (int(os.environ.get("RANK", "0")), world)
+    share = (processes.rank(), world)
     most = None if head.metric else _SEEN_EXAMPLES
     return lambda model: figures(model, head, manifest, tokens, "validation", split, padding, share=share, most=most)
 
@@ -268,19 +281,25 @@ def _finish(
     settings: Settings,
     manifest: Manifest,
     run: Mapping[str, Any],
-    evaluate: Callable[[Any], dict[str, float]] | None,
 ) -> dict[str, float]:
     """Write the model, its card and the report; the run is done when all of it is there."""
     out = settings.out
     trainer.save_model(str(out))
     history = read_history(out / HISTORY) if trainer.is_world_process_zero() else []
-    last = next((each for each in reversed(history) if any(name.startswith("eval_") for name in each)), {})
-    metrics = {name.removeprefix("eval_"): value for name, value in last.items() if name.startswith("eval_")}
+    metrics = _metrics(history, trainer.state.best_global_step if trainer.args.load_best_model_at_end else None)
     if trainer.is_world_process_zero():
         (out / "training_args.bin").unlink(missing_ok=True)
         (out / "report.html").write_text(report.make_report(manifest, run, history), "utf-8")
         (out / "README.md").write_text(card.make_card(manifest, run, metrics), "utf-8")
-        shutil.rmtree(out / CHECKPOINTS, ignore_errors=True) if not settings.save_every else None
+        if not settings.save_every:
+            shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
         write_run(out, {**run, "done": True, "metrics": metrics})
     trainer.accelerator.wait_for_everyone()
     return metrics
+
+
+def _metrics(history: Sequence[Mapping[str, float]], step: int | None) -> dict[str, float]:
+    """Return the figures of the last evaluation, or of that after a step."""
+    evaluated = [each for each in history if any(name.startswith("eval_") for name in each)]
+    found = next((each for each in reversed(evaluated) if step in (None, each["step"])), {})
+    return {name.removeprefix("eval_"): value for name, value in found.items() if name.startswith("eval_")}
