@@ -123,24 +123,25 @@ def _with_adapter(model: ModelName, head: Head, tokenizer: Any, labels: Sequence
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise ModelError(f"the adapter has no {ADAPTER_WEIGHTS}, and nothing else is read", where=model.name)
     base = _base_of(folder)
-    if (Path(base) / ADAPTER).is_file():
-        raise ModelError(f"the adapter is one of another adapter, {quoted(base)}", where=model.name)
-    whole = open_model(ModelName(base), head, tokenizer, labels, multi_label=multi_label)
+    if (Path(base.name) / ADAPTER).is_file():
+        raise ModelError(f"the adapter is one of another adapter, {quoted(base.name)}", where=model.name)
+    whole = open_model(base, head, tokenizer, labels, multi_label=multi_label)
     try:
         return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the adapter cannot be used: {_first_line(error)}", where=model.name) from None
 
 
-def _base_of(folder: Path) -> str:
-    """Return the name of the model that an adapter was trained on."""
+def _base_of(folder: Path) -> ModelName:
+    """Return the model that an adapter was trained on."""
     try:
-        base = json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = json.loads((folder / ADAPTER).read_text("utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"the adapter cannot be read: {_first_line(error)}", where=str(folder)) from None
-    if not isinstance(base, str):
+    if not isinstance(base, str) or not isinstance(revision, str | None):
         raise ModelError(f"{ADAPTER} does not say what model the adapter is for", where=str(folder))
-    return base
+    return ModelName(base, revision)
 
 
 def tokens_that_fit(tokenizer: Any, config: Any) -> int | None:

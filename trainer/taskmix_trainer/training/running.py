@@ -22,7 +22,7 @@ from taskmix_trainer.evaluation.raw import figures, metric_of
 from taskmix_trainer.heads import HEADS, Head
 from taskmix_trainer.heads.base import Padding
 from taskmix_trainer.models import adapters, compiling, losses
-from taskmix_trainer.models.opening import open_model
+from taskmix_trainer.models.opening import ModelName, open_model, open_tokenizer
 from taskmix_trainer.models.packing import enable_packing
 from taskmix_trainer.predicting import labels_of
 from taskmix_trainer.tokens.folder import Manifest, Tokens, read_manifest
@@ -32,6 +32,8 @@ from taskmix_trainer.training.settings import CHECKPOINTS, Settings, make_argume
 from taskmix_trainer.training.watching import HISTORY, Bar, History, read_history
 
 RUN = "train.json"
+BOARDS = "tensorboard"
+"""The folder of what TensorBoard reads."""
 _LOG = logging.getLogger("taskmix.trainer")
 _SEEN_EXAMPLES = 2_000
 """Of a language model's validation split, so many examples are read at each evaluation."""
@@ -76,28 +78,37 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
         plan = make_plan(split.lengths(), budget, settings.seed)
     except ValueError as error:
         raise TrainError(str(error)) from None
+    padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)
+    evaluate = _evaluation(head, manifest, tokens, padding, world)
+    metric = metric_of(head, multi_label=manifest.multi_label) if evaluate else None
+    arguments = make_arguments(settings, head.recipe, plan, world, metric)
     run = _describe(settings, manifest, plan)
     with processes.first_goes_first(on_cpu=not _on_cuda(settings)):
         _enter(settings, run)
     losses.install(model, head)
     if settings.lora is not None:
-        model = adapters.add_lora(model, settings.lora, head)
+        model = adapters.add_lora(model, settings.lora, head, settings.model)
     if settings.compile:
         compiling.compile_layers(model)
-    padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)
-    batches = Batches(plan, split, head, padding, labels_of(head, split))
-    return _run(
-        model,
-        tokenizer,
-        head,
-        batches,
-        settings,
-        manifest,
-        tokens,
-        run,
-        world,
-        [*([Bar()] if watch else []), *callbacks],
+    # not above: it imports much
+    from taskmix_trainer.training.loop import MixTrainer
+
+    trainer = MixTrainer(
+        batches=Batches(plan, split, head, padding, labels_of(head, split)),
+        evaluate_with=evaluate,
+        model=model,
+        args=arguments,
+        data_collator=only,
+        processing_class=tokenizer,
+        callbacks=[History(settings.out / HISTORY), *_boards(arguments, settings), *_patience(settings), *callbacks],
     )
+    bar = Bar()
+    if watch:
+        trainer.add_callback(bar)
+    try:
+        return _run(trainer, settings, manifest, run)
+    finally:
+        bar.close()
 
 
 def _model(settings: Settings, manifest: Manifest, tokens: Path, head: Head) -> tuple[Any, Any]:
@@ -105,13 +116,18 @@ def _model(settings: Settings, manifest: Manifest, tokens: Path, head: Head) -> 
     from transformers import set_seed
 
     tokenizer = saved_tokenizer(tokens)
-    if settings.model.name != manifest.model:
+    if settings.model.name != manifest.model and not _has_the_tokenizer(settings.model, head, tokenizer):
         raise UsageError(
             f"the tokens are those of {manifest.model}, not of {settings.model.name}", hint="prepare them again"
         )
     set_seed(settings.seed)
     model = open_model(settings.model, head, tokenizer, manifest.labels, multi_label=manifest.multi_label)
     return model, tokenizer
+
+
+def _has_the_tokenizer(model: ModelName, head: Head, tokenizer: Any) -> bool:
+    """Whether tokens mean the same to a model, such as one that lies in another place than where they were made."""
+    return model.size is None and bool(open_tokenizer(model, head).get_vocab() == tokenizer.get_vocab())
 
 
 def _on_cuda(settings: Settings) -> bool:
@@ -157,6 +173,9 @@ def _enter(settings: Settings, run: Mapping[str, Any]) -> None:
         return
     out = settings.out
     there = read_run(out)
+    if there is not None and "plan_sha256" not in there:
+        # some other file of that name: what lies beside it is not to be replaced
+        there = None
     if there is None and out.is_dir() and any(out.iterdir()):
         raise OutputError("the folder has other files", where=str(out), hint="choose another with --out")
     if there is not None and not settings.force:
@@ -201,37 +220,11 @@ def write_run(out: Path, run: Mapping[str, Any]) -> None:
     part.replace(out / RUN)
 
 
-def _run(
-    model: Any,
-    tokenizer: Any,
-    head: Head,
-    batches: Batches,
-    settings: Settings,
-    manifest: Manifest,
-    tokens: Path,
-    run: Mapping[str, Any],
-    world: int,
-    callbacks: Sequence[Any],
-) -> Trained:
-    # not above: it imports much
+def _run(trainer: Any, settings: Settings, manifest: Manifest, run: Mapping[str, Any]) -> Trained:
     from transformers.trainer_callback import PrinterCallback
 
-    from taskmix_trainer.training.loop import MixTrainer, check_checkpoint, ending_on_request, last_checkpoint
+    from taskmix_trainer.training.loop import check_checkpoint, ending_on_request, last_checkpoint
 
-    evaluate = _evaluation(head, manifest, tokens, batches.padding, world)
-    metric = metric_of(head, multi_label=manifest.multi_label)
-    arguments = make_arguments(settings, head.recipe, batches.plan, world, metric if evaluate else None)
-    trainer = MixTrainer(
-        batches=batches,
-        evaluate_with=evaluate,
-        model=model,
-        args=arguments,
-        data_collator=only,
-        processing_class=tokenizer,
-        callbacks=[History(settings.out / HISTORY), *_patience(settings), *callbacks],
-    )
-    if arguments.fsdp and not trainer.is_fsdp_enabled:
-        raise UsageError("--set fsdp: accelerate shards models over several GPUs alone, and would leave this one whole")
     # it prints what the bar shows
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(settings.out / CHECKPOINTS) if settings.resume else None
@@ -242,7 +235,7 @@ def _run(
         with ending_on_request(trainer):
             trainer.train(resume_from_checkpoint=str(last) if last else None)
         steps = trainer.state.global_step
-        if trainer.ending and steps < batches.plan.steps:
+        if trainer.ending and steps < trainer.batches.plan.steps:
             return Trained(settings.out, steps, {}, ended_early=True)
         return Trained(settings.out, steps, _finish(trainer, settings, manifest, run))
     except (OSError, SafetensorError) as error:
@@ -250,10 +243,18 @@ def _run(
         where = str(getattr(error, "filename", None) or settings.out)
         hint = "what was done is in its checkpoints; the same command goes on"
         raise OutputError(f"cannot be written: {reason}", where=where, hint=hint) from None
-    finally:
-        for each in callbacks:
-            if isinstance(each, Bar):
-                each.close()
+
+
+def _boards(arguments: Any, settings: Settings) -> list[Any]:
+    """Return what writes for TensorBoard, if that is wanted, beside the checkpoints rather than among them."""
+    if "tensorboard" not in arguments.report_to:
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+    from transformers.integrations.integration_utils import TensorBoardCallback
+
+    arguments.report_to.remove("tensorboard")
+    writer = SummaryWriter(str(settings.out / BOARDS)) if arguments.should_log else None
+    return [TensorBoardCallback(writer)] if writer is not None else []
 
 
 def _patience(settings: Settings) -> list[Any]:
