@@ -4,6 +4,7 @@ On CUDA it is PyTorch's attention over sequences of different lengths, elsewhere
 example. Neither makes a mask of all tokens by all tokens, so what lies side by side costs no more than apart.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -61,14 +62,15 @@ def packed_attention(
     """
     if cu_seq_lens_q is None:
         # examples one a row, as when the model is evaluated
-        options = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, "sliding_window": sliding_window}
+        options: dict[str, Any] = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
+        options["sliding_window"] = sliding_window
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options, **unused)
     causal = is_causal if is_causal is not None else bool(getattr(module, "is_causal", True))
     if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout:
         return _varlen(query, key, value, scaling, cu_seq_lens_q, sliding_window, causal), None
     each = []
     edges = cu_seq_lens_q.tolist()
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if start == end:
             continue
         mask = _window(end - start, sliding_window, causal, query.device) if sliding_window else None
@@ -93,11 +95,13 @@ def _varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     tokens = query.shape[2]
-    rows = [each[0].transpose(0, 1).contiguous() for each in (query, key, value)]
+    queries, keys, values = (each[0].transpose(0, 1).contiguous() for each in (query, key, value))
     back = -1 if window is None else window - 1
     # the longest example is not known without waiting for the device; the row is an upper bound that never changes
     found = varlen_attn(
-        *rows,
+        queries,
+        keys,
+        values,
         ends,
         ends,
         tokens,

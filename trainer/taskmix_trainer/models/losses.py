@@ -43,7 +43,7 @@ def install(model: Any, head: Head) -> None:
             batch["decoder_input_ids"] = self.prepare_decoder_input_ids_from_labels(given["labels"])
         if output is None:
             return {"loss": head.loss(original(**batch), {**batch, **given}) / items}
-        with _passing(output):
+        with _Passing(output):
             hidden = original(**batch).logits
         return {"loss": linear_loss(hidden, output, given["labels"]) / items}
 
@@ -59,17 +59,18 @@ def _output_layer(model: Any) -> nn.Linear | None:
     return layer
 
 
-class _passing:
+class _Passing:
     """While in the block, a layer gives what it gets."""
 
     def __init__(self, layer: nn.Linear) -> None:
         self.layer = layer
 
     def __enter__(self) -> None:
-        self.layer.forward = _same  # type: ignore[method-assign]
+        # an attribute of the layer stands before the method of its class
+        setattr(self.layer, "forward", _same)  # noqa: B010 - mypy takes no assignment to a method
 
     def __exit__(self, *error: object) -> None:
-        del self.layer.forward
+        delattr(self.layer, "forward")
 
 
 def _same(hidden: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def prepare(
             source=target.source_sha256(),
             lock_sha256=str(target.lock["lock_sha256"]) if isinstance(target, Mixture) else "",
         )
-        _write(final, manifest, head, encoder, source, wanted, progress)
+        _write(final, manifest, head, encoder, source, wanted, progress, is_cached=folder is None)
     return final
 
 
@@ -229,6 +229,8 @@ def _write(
     source: _Source,
     wanted: Wanted,
     progress: Progress,
+    *,
+    is_cached: bool,
 ) -> None:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -245,6 +247,9 @@ def _write(
             if "train" in wanted.splits and not (splits.get("train") and splits["train"].features):
                 raise _nothing(manifest, splits.get("train"))
             write_manifest(made, replace(manifest, splits=splits))
+            if is_cached and (final / MANIFEST).is_file():
+                # another process was quicker, and may be reading what it made, which is the same
+                return
             if final.exists():
                 shutil.rmtree(final)
             made.rename(final)
