@@ -1,4 +1,4 @@
-"""`mix train` and `mix eval`: each parses, calls one function and prints what that gives.
+"""`mix train`, `mix eval` and `mix compare`: each parses, calls one function and prints what that gives.
 
 Nothing here imports PyTorch before a command runs, so that `mix --help` stays quick.
 """
@@ -328,5 +328,68 @@ def write_whole(path: Path, text: str) -> None:
         raise OutputError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
-COMMANDS: Mapping[str, click.Command] = {"train": train, "eval": evaluate}
+@click.command(epilog="Example: mix compare starter --task review-sentiment --model scratch:tiny --epochs 3 --limit 20")
+@click.argument("name", type=_Any(), metavar="MIXTURE")
+@click.option("--task", required=True, help="The task that the second model is fine-tuned on.")
+@model_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of everything.  [default: runs/compare-MIXTURE]")
+@catalog_option
+@mirror_option
+@click.option("--revision", help="A branch, tag or commit of a model on the hub.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes, in both runs.")
+@click.option("--steps", type=click.IntRange(1), help="At most so many steps, in both runs.")
+@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True))
+@click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step.")
+@click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
+@click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task to evaluate.")
+@click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
+@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1))
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def compare(name: str, task: str, catalog: Path | None, mirror: Path | None, as_json: bool, **options: Any) -> None:
+    """Take MODEL three ways, and ask each the same: as it is, fine-tuned on TASK, instruction-tuned on MIXTURE.
+
+    Each is measured on the task, on the other tasks that the mixture trains on, and on those that it holds out, beside
+    majority and chance. Runs that are done are not done again.
+    """
+    with trainer_packages():
+        _remarks()
+        _compare(name, task, catalog, mirror, options, as_json=as_json)
+
+
+def _compare(
+    name: str, task: str, catalog: Path | None, mirror: Path | None, options: dict[str, Any], *, as_json: bool
+) -> None:
+    from taskmix_trainer import comparing
+    from taskmix_trainer.evaluation.running import Options
+    from taskmix_trainer.models.opening import ModelName
+    from taskmix_trainer.targets import Mixture, resolve
+    from taskmix_trainer.tokens.preparing import Wanted
+    from taskmix_trainer.training.settings import Settings
+
+    if options["model"] is None:
+        raise UsageError("which model?", hint="--model with an id on the hub, a folder, or scratch:tiny")
+    model = ModelName(options.pop("model"), options.pop("revision"))
+    found = resolve(name, catalog=catalog, mirror=mirror, form="instruct")
+    single = resolve(task, catalog=catalog, mirror=mirror, form="instruct")
+    assert isinstance(found, Mixture)
+    assert isinstance(single, Mixture)
+    wanted = Wanted(model, max_length=options.pop("max_length"))
+    asked = {key: options.pop(key) for key in ("limit", "shots", "new_tokens")}
+    out = options.pop("out") or Path("runs") / f"compare-{found.name}"
+    made = comparing.compare(
+        found,
+        single,
+        task,
+        Settings(model, out, **options),
+        wanted,
+        Options(**asked, seed=options["seed"]),
+        say=lambda text: click.echo(text, err=True),
+    )
+    comparing.write(made, out)
+    click.echo(comparing.as_json(made) if as_json else comparing.as_markdown(made), nl=False)
+
+
+COMMANDS: Mapping[str, click.Command] = {"train": train, "eval": evaluate, "compare": compare}
 """The commands that this package adds to `mix`."""
