@@ -229,6 +229,11 @@ def _remarks() -> None:
 @click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1), help="[default: 128, of code 512]")
 @click.option("--max-length", type=click.IntRange(8), help="Tokens of a feature, for classic heads.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of worked examples and intervals.")
+@click.option(
+    "--separator-scored",
+    is_flag=True,
+    help="Score white space that ends a prompt with each choice, as lm-evaluation-harness does.",
+)
 @click.option("--run-code", is_flag=True, help="Run what is written for code tasks against their tests, sandboxed.")
 @click.option("--templates", is_flag=True, help="Show the figures of each template too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write figures to this file (JSON), or the --export here.")
@@ -260,7 +265,7 @@ def evaluate(
         if export:
             _export(found, options["splits"], options["out"], options["limit"])
         else:
-            _evaluate(names[0], revision, found, options)
+            _evaluate(names[0], revision, found, {**options, "catalog": catalog, "mirror": mirror})
 
 
 def _evaluate(name: str, revision: str | None, target: Any, options: dict[str, Any]) -> None:
