@@ -1,4 +1,4 @@
-"""One loss rule for every head: what accumulates equals the large batch; what lies side by side equals what lies apart."""
+"""One loss rule for every head: what accumulates equals the large batch; what lies side by side, what lies apart."""
 
 from contextlib import nullcontext
 

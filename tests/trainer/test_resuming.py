@@ -107,7 +107,10 @@ def run(
 def figures(out: Path) -> list[dict[str, float]]:
     """Return what a run logged, but for how fast it was."""
     lines = [json.loads(line) for line in (out / "history.jsonl").read_text("utf-8").splitlines()]
-    return [{name: value for name, value in line.items() if "per_second" not in name and name != "padding"} for line in lines]
+    return [
+        {name: value for name, value in line.items() if "per_second" not in name and name != "padding"}
+        for line in lines
+    ]
 
 
 def assert_same(out: Path, whole: Path) -> None:

@@ -63,9 +63,10 @@ def _fitting(tokens: texts.Tokens, encoder: Encoder) -> texts.Tokens | None:
     if over <= 0:
         return tokens
     # the end of the prompt says what to do as often as its beginning, and a completion without its end teaches to go on
-    if encoder.too_long == "drop" or not tokens.trained or tokens.trained[0] - over < 1:
+    kept = tokens.before
+    if encoder.too_long == "drop" or not tokens.trained or tokens.trained[0] - over < max(kept, 1):
         return None
-    return texts.Tokens(tokens.ids[over:], [at - over for at in tokens.trained])
+    return texts.Tokens(tokens.ids[:kept] + tokens.ids[kept + over :], [at - over for at in tokens.trained], kept)
 
 
 def count_trained(spans: Sequence[Sequence[int]]) -> list[int]:
@@ -189,7 +190,13 @@ def loss(outputs: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1)[found].float(), labels[found], reduction="sum")
 
 
-_INSTRUCT = {"epochs": 2, "max_length": 2048, "batch_tokens": 32768, "warmup": 0.03, "weight_decay": 0.0}
+_INSTRUCT: dict[str, Any] = {
+    "epochs": 2,
+    "max_length": 2048,
+    "batch_tokens": 32768,
+    "warmup": 0.03,
+    "weight_decay": 0.0,
+}
 CAUSAL = Head(
     name="causal-language-model",
     model_class="AutoModelForCausalLM",

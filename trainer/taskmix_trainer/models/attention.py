@@ -78,7 +78,8 @@ def packed_attention(
     """
     if cu_seq_lens_q is None:
         # examples one a row, as when the model is evaluated
-        options = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal, "sliding_window": sliding_window}
+        options: dict[str, Any] = {"dropout": dropout, "scaling": scaling, "is_causal": is_causal}
+        options["sliding_window"] = sliding_window
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options, **unused)
     causal = is_causal if is_causal is not None else bool(getattr(module, "is_causal", True))
     query, key, value = _in_one_type(query, key, value)

@@ -71,10 +71,11 @@ class _Passing:
         self.layer = layer
 
     def __enter__(self) -> None:
-        self.layer.forward = _same  # type: ignore[method-assign]
+        # an attribute of the layer stands before the method of its class
+        setattr(self.layer, "forward", _same)  # noqa: B010 - mypy takes no assignment to a method
 
     def __exit__(self, *error: object) -> None:
-        del self.layer.forward
+        delattr(self.layer, "forward")
 
 
 def _same(hidden: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def prepare(
             source=target.source_sha256(),
             lock_sha256=str(target.lock["lock_sha256"]) if isinstance(target, Mixture) else "",
         )
-        _write(final, manifest, head, encoder, source, wanted, progress)
+        _write(final, manifest, head, encoder, source, wanted, progress, is_cached=folder is None)
     return final
 
 
@@ -207,6 +207,7 @@ def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder
     parts = [
         target.source_sha256(),
         hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        wanted.model.name,
         tokenizer.chat_template,
         tokenizer.special_tokens_map,
         head.name,
@@ -228,6 +229,8 @@ def _write(
     source: _Source,
     wanted: Wanted,
     progress: Progress,
+    *,
+    is_cached: bool,
 ) -> None:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -244,6 +247,9 @@ def _write(
             if "train" in wanted.splits and not (splits.get("train") and splits["train"].features):
                 raise _nothing(manifest, splits.get("train"))
             write_manifest(made, replace(manifest, splits=splits))
+            if is_cached and (final / MANIFEST).is_file():
+                # another process was quicker, and may be reading what it made, which is the same
+                return
             if final.exists():
                 shutil.rmtree(final)
             made.rename(final)
