@@ -11,10 +11,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from taskmix.caching.entries import PART
-from taskmix.caching.place import FILES, HUB, RENDERS
+from taskmix.caching.place import COMPARISONS, FILES, HUB, RENDERS
 from taskmix.errors import OutputError
 
-KINDS = (FILES, RENDERS, HUB)
+_FILES_EACH = (FILES, RENDERS, COMPARISONS)
+"""Kinds whose entries are files."""
+KINDS = (*_FILES_EACH, HUB)
 _DAY = 24 * 3600.0
 _PART_SECONDS = 3600.0
 """A part that is older was left by a build that was killed."""
@@ -58,7 +60,7 @@ def prune(folder: Path, days: int, *, hub: bool) -> Stock:
         OutputError: the system refuses to remove something.
     """
     removed = []
-    for kind in KINDS if hub else (FILES, RENDERS):
+    for kind in KINDS if hub else _FILES_EACH:
         old = [each for each in _entries(folder, kind) if not days or each.seconds >= days * _DAY]
         for entry in old:
             _remove(entry.path)
@@ -90,7 +92,7 @@ def _entries(folder: Path, kind: str) -> Iterator[_Entry]:
 def _parts(folder: Path) -> list[Path]:
     """Return what killed builds left of entries that they were writing."""
     now, found = time.time(), []
-    for kind in (FILES, RENDERS):
+    for kind in _FILES_EACH:
         for path in (folder / kind).glob(f"*/{PART}*"):
             with suppress(FileNotFoundError):
                 found += [path] * (abs(now - path.stat().st_mtime) > _PART_SECONDS)
