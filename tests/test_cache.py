@@ -24,7 +24,7 @@ from taskmix.caching import fingerprints
 from taskmix.caching.entries import PART, Cache
 from taskmix.caching.fingerprints import Fingerprints
 from taskmix.caching.place import COMPARISONS, FILES, RENDERS
-from taskmix.caching.stock import prune, take_stock
+from taskmix.caching.stock import KINDS, prune, take_stock
 from taskmix.cli import main
 from taskmix.mixing import cleaning, contamination
 from taskmix.planning import plan
@@ -171,7 +171,7 @@ def test_a_write_that_is_killed_leaves_whole_entries_or_none(cache: Cache) -> No
                 assert cache.get(RENDERS, path.parent.name + path.name) is not None, path
     for part in cache.folder.rglob(f"{PART}*"):
         os.utime(part, (0, 0))
-    prune(cache.folder, 365, hub=False)
+    prune(cache.folder, 365, downloads=False)
     assert list(cache.folder.rglob(f"{PART}*")) == []
 
 
@@ -560,13 +560,14 @@ def aged(cache: Cache) -> Cache:
     for number in range(2):
         for kind in (FILES, RENDERS, COMPARISONS):
             cache.put(kind, f"{number:064x}", b"x" * 1000)
-        commit = cache.folder / "hub" / "org--name" / "default" / f"{number:040x}"
-        commit.mkdir(parents=True)
-        (commit / "train-00000-of-00001.parquet").write_bytes(b"x" * 5000)
+        for place in ("hub/org--name/default", "stores/address/objects"):
+            download = cache.folder / place / f"{number:040x}"
+            download.mkdir(parents=True)
+            (download / "train-00000-of-00001.parquet").write_bytes(b"x" * 5000)
     (cache.folder / "hub/org--name/refs").mkdir()
     (cache.folder / "hub/org--name/refs/main").write_text(f"{0:040x}")
     old = time.time() - 40 * 24 * 3600
-    for path in [*cache.folder.glob("*/00/*"), cache.folder / f"hub/org--name/default/{0:040x}"]:
+    for path in [*cache.folder.glob("*/00/*"), *cache.folder.glob(f"*/*/*/{0:040x}")]:
         if path.name.endswith("0"):
             os.utime(path, (old, old))
     return cache
@@ -579,14 +580,9 @@ def counts(cache: Cache) -> dict[str, int]:
 def test_the_cache_is_shown(aged: Cache) -> None:
     shown = json.loads(cached("--json"))
     assert shown["folder"] == str(aged.folder)
-    assert {kind: found["entries"] for kind, found in shown["kinds"].items()} == {
-        "files": 2,
-        "renders": 2,
-        "comparisons": 2,
-        "hub": 2,
-    }
+    assert {kind: found["entries"] for kind, found in shown["kinds"].items()} == dict.fromkeys(KINDS, 2)
     assert shown["kinds"]["hub"]["bytes"] == 10_000
-    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40, 40, 40, 40]
+    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40, 40, 40, 40, 40]
     assert "40 days" in cached()
 
 
@@ -598,11 +594,11 @@ def test_a_cache_that_is_not_there_is_empty(cache: Cache) -> None:
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        (["--older-than", "50"], {"files": 2, "renders": 2, "comparisons": 2, "hub": 2}),
-        ([], {"files": 1, "renders": 1, "comparisons": 1, "hub": 2}),
-        (["--hub"], {"files": 1, "renders": 1, "comparisons": 1, "hub": 1}),
-        (["--all"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 2}),
-        (["--all", "--hub"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 0}),
+        (["--older-than", "50"], {"files": 2, "renders": 2, "comparisons": 2, "hub": 2, "stores": 2}),
+        ([], {"files": 1, "renders": 1, "comparisons": 1, "hub": 2, "stores": 2}),
+        (["--hub"], {"files": 1, "renders": 1, "comparisons": 1, "hub": 1, "stores": 1}),
+        (["--all"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 2, "stores": 2}),
+        (["--all", "--hub"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 0, "stores": 0}),
     ],
     ids=["nothing", "old", "old-hub", "all", "everything"],
 )
