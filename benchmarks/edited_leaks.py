@@ -3,8 +3,8 @@
     python benchmarks/edited_leaks.py [--shared ../shared] [--rows 300] [--copies 40] [--write]
 
 The rows are those of Natural Instructions, which `contamination.py` does not read: of each task so many to train on,
-and so many others to evaluate on. Copies of these, edited by `tests/edited_leaks.py`, are looked for beside the training
-rows. `--write` puts the tables into docs/contamination.md.
+and so many others to evaluate on. Copies of these, edited by `tests/edited_leaks.py`, are looked for beside the
+training rows. `--write` puts the tables into docs/contamination.md.
 """
 
 import argparse
