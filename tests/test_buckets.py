@@ -301,3 +301,9 @@ def test_lint_asks_no_store(project: Project) -> None:
     done = CliRunner().invoke(main, ["lint", "--catalog", str(catalog)])
     assert done.exit_code == 0, done.output
     assert "the data of 1 task is not at hand (toy)" in done.output
+
+
+def test_add_looks_into_no_store(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["add", "s3://data/toy/train.parquet", "--catalog", str(tmp_path / "catalog.yaml")])
+    assert done.exit_code == 2
+    assert "an object store is not looked into: 's3://data/toy/train.parquet'" in done.stderr
