@@ -560,6 +560,9 @@ def aged(cache: Cache) -> Cache:
     for number in range(2):
         for kind in (FILES, RENDERS, COMPARISONS):
             cache.put(kind, f"{number:064x}", b"x" * 1000)
+        tokens = cache.folder / "tokens/00" / f"{number:030x}"
+        tokens.mkdir(parents=True)
+        (tokens / "train.arrow").write_bytes(b"x" * 1000)
         for place in ("hub/org--name/default", "stores/address/objects"):
             download = cache.folder / place / f"{number:040x}"
             download.mkdir(parents=True)
@@ -582,7 +585,7 @@ def test_the_cache_is_shown(aged: Cache) -> None:
     assert shown["folder"] == str(aged.folder)
     assert {kind: found["entries"] for kind, found in shown["kinds"].items()} == dict.fromkeys(KINDS, 2)
     assert shown["kinds"]["hub"]["bytes"] == 10_000
-    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40, 40, 40, 40, 40]
+    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40] * len(KINDS)
     assert "40 days" in cached()
 
 
@@ -594,11 +597,11 @@ def test_a_cache_that_is_not_there_is_empty(cache: Cache) -> None:
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        (["--older-than", "50"], {"files": 2, "renders": 2, "comparisons": 2, "hub": 2, "stores": 2}),
-        ([], {"files": 1, "renders": 1, "comparisons": 1, "hub": 2, "stores": 2}),
-        (["--hub"], {"files": 1, "renders": 1, "comparisons": 1, "hub": 1, "stores": 1}),
-        (["--all"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 2, "stores": 2}),
-        (["--all", "--hub"], {"files": 0, "renders": 0, "comparisons": 0, "hub": 0, "stores": 0}),
+        (["--older-than", "50"], {"files": 2, "renders": 2, "comparisons": 2, "tokens": 2, "hub": 2, "stores": 2}),
+        ([], {"files": 1, "renders": 1, "comparisons": 1, "tokens": 1, "hub": 2, "stores": 2}),
+        (["--hub"], {"files": 1, "renders": 1, "comparisons": 1, "tokens": 1, "hub": 1, "stores": 1}),
+        (["--all"], {"files": 0, "renders": 0, "comparisons": 0, "tokens": 0, "hub": 2, "stores": 2}),
+        (["--all", "--hub"], {"files": 0, "renders": 0, "comparisons": 0, "tokens": 0, "hub": 0, "stores": 0}),
     ],
     ids=["nothing", "old", "old-hub", "all", "everything"],
 )
