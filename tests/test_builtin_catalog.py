@@ -15,7 +15,7 @@ from taskmix.planning import plan
 from tests import catalog_check
 from tests.catalog_check import Finding, catalog, hub_tasks
 from tests.conftest import ROOT, SHARED
-from tests.typed_rows import real_mirror
+from tests.typed_rows import real_mirror, written_rows
 
 TASKS = hub_tasks()
 CLUSTERS = sorted({task.spec.cluster for task in catalog().tasks.values()})
@@ -55,6 +55,10 @@ def test_templates_are_many_and_each_has_words_of_its_own(name: str) -> None:
 def test_templates_take_no_sentence_of_a_public_collection(name: str, shared: Path) -> None:
     task = catalog().tasks[name]
     assert to_mend(*catalog_check.check_borrowed(task, catalog_check.templates_of(task))) == []
+
+
+def test_every_task_has_rows_that_were_written_for_it() -> None:
+    assert {*written_rows()} == {*TASKS}
 
 
 def test_the_page_of_all_tasks_is_up_to_date(shared: Path) -> None:
