@@ -568,12 +568,12 @@ def loss_memory(how: str, tokens: int, vocabulary: int, threads: int | None) -> 
     hidden = torch.randn(1, tokens, 256, device=device, requires_grad=True)
     labels = torch.randint(0, vocabulary, (1, tokens), device=device)
     # what the libraries allocate once
-    losses.linear_loss(hidden[:, :8], layer, labels[:, :8]).backward()  # type: ignore[no-untyped-call]
+    losses.linear_loss(hidden[:, :8], layer, labels[:, :8]).backward()
     if on_cuda():
         torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated() if on_cuda() else peak_bytes()
     loss = losses.linear_loss(hidden, layer, labels)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     after = torch.cuda.max_memory_allocated() if on_cuda() else peak_bytes()
     return how, after - before, float(loss.detach()) / tokens
 
