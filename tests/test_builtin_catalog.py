@@ -12,12 +12,14 @@ from taskmix.catalog.models import HoldoutSpec, MixtureSpec
 from taskmix.catalog.selection import select
 from taskmix.mixing.holdout import assign_roles, relatives
 from taskmix.planning import plan
-from tests import catalog_check
+from taskmix.templates.files import read_templates
+from tests import catalog_check, phrasing
 from tests.catalog_check import Finding, catalog, hub_tasks
 from tests.conftest import ROOT, SHARED
 from tests.typed_rows import real_mirror
 
 TASKS = hub_tasks()
+TEMPLATES = ROOT / "templates"
 CLUSTERS = sorted({task.spec.cluster for task in catalog().tasks.values()})
 
 
@@ -55,6 +57,11 @@ def test_templates_are_many_and_each_has_words_of_its_own(name: str) -> None:
 def test_templates_take_no_sentence_of_a_public_collection(name: str, shared: Path) -> None:
     task = catalog().tasks[name]
     assert to_mend(*catalog_check.check_borrowed(task, catalog_check.templates_of(task))) == []
+
+
+def test_no_sentence_stands_in_the_templates_of_two_tasks() -> None:
+    templates = [each for file in sorted(TEMPLATES.glob("*.yaml")) for each in read_templates(file)]
+    assert phrasing.repeated(templates) == []
 
 
 def test_the_page_of_all_tasks_is_up_to_date(shared: Path) -> None:
