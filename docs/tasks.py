@@ -35,12 +35,13 @@ from taskmix.templates.rowwise import Workers
 from taskmix.text import counted
 
 WORKERS = Workers(1)
+FENCE = "```"
 PAGE = Path(__file__).parent / "tasks.md"
 Checked = Literal["rows", "schema", "nothing"]
 CHECKED: Mapping[Checked, str] = {
     "rows": "real rows of the dataset",
     "schema": "the features, label names and splits that the dataset had on the hub in October 2022",
-    "nothing": "neither: their ids, columns and labels are written down from papers and from memory",
+    "nothing": "neither: their ids, columns and labels are as papers and public code have them",
 }
 
 
@@ -201,13 +202,15 @@ def _example(entry: Entry) -> str:
     """Return a row that is no dataset's under one of the plain templates; empty if there is none."""
     plain = [each for each in entry.templates if each.spec.style is None]
     # another template for each task, and the same one every time
-    chosen = tuple(plain[zlib.crc32(entry.task.name.encode()) % len(plain) :][:1]) if plain else ()
+    first = zlib.crc32(entry.task.name.encode()) % max(1, len(plain))
     with tempfile.TemporaryDirectory() as folder:
         mirror = written_mirror(entry.task, Path(folder))
         if mirror is None and entry.task.spec.source.hub is not None:
             return ""
-        task = replace(open_bare(entry.task, mirror, WORKERS), templates=chosen)
-        return next(_rendered(task), "")
+        task = open_bare(entry.task, mirror, WORKERS)
+        turns = [[each] for each in (*plain[first:], *plain[:first])] or [[]]
+        texts = (next(_rendered(replace(task, templates=tuple(each))), "") for each in turns)
+        return next((text for text in texts if FENCE not in text), "")
 
 
 def _rendered(task: Task) -> Iterator[str]:
@@ -220,12 +223,11 @@ def _rendered(task: Task) -> Iterator[str]:
             if messages := row.get("messages"):
                 yield "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
             else:
-                yield f"{row['prompt'].rstrip()}\n\n→ {row['output']}"
+                yield f"{row['prompt'].rstrip()}\n\n→ {row['output']}".replace("\r\n", "\n")
 
 
 def _fenced(text: str) -> str:
-    fence = "````" if "```" in text else "```"
-    return f"{fence}text\n{text}\n{fence}"
+    return f"{FENCE}text\n{text}\n{FENCE}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""`mix train` and `mix eval`: each parses, calls one function and prints what that gives.
+"""`mix train`, `mix eval` and `mix compare`: each parses, calls one function and prints what that gives.
 
 Nothing here imports PyTorch before a command runs, so that `mix --help` stays quick.
 """
@@ -119,8 +119,8 @@ form_option = click.option(
 def train(target: str, catalog: Path | None, mirror: Path | None, **options: Any) -> None:
     """Train a model on TARGET: a task of the catalog with its classic head, a mixture, or prepared tokens.
 
-    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. A mixture
-    that is not built is built first. A run that was cut off goes on where it was when the same command is given again.
+    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. What
+    is not built is built first. A run that was cut off goes on where it was when the same command is given again.
     """
     with trainer_packages():
         _train(target, catalog, mirror, options)
@@ -133,11 +133,14 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
     with without_datasets():
         from taskmix_trainer.training.running import train as run
     from taskmix_trainer.models.opening import ModelName
+    from taskmix_trainer.processes import first_goes_first, rank
     from taskmix_trainer.targets import PreparedTokens, resolve
     from taskmix_trainer.tokens.preparing import Wanted, prepare
     from taskmix_trainer.training.settings import Settings
 
-    found = resolve(target, catalog=catalog, mirror=mirror, form=options.pop("form"))
+    form, folder = options.pop("form"), options.pop("prepare")
+    with first_goes_first(on_cpu=_on_cpu(options)):
+        found = resolve(target, catalog=catalog, mirror=mirror, form=form)
     name, revision = options.pop("model"), options.pop("revision")
     if isinstance(found, PreparedTokens):
         name = name or found.manifest.model
@@ -145,12 +148,12 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
         raise UsageError("which model?", hint="--model bert-base-uncased, a folder, or --model scratch:tiny")
     model = ModelName(name, revision)
     wanted = Wanted(model, **{key: options.pop(key) for key in ("head", "max_length", "stride", "too_long", "limit")})
-    folder, as_json, out = options.pop("prepare"), options.pop("as_json"), options.pop("out")
+    as_json, out = options.pop("as_json"), options.pop("out")
     if isinstance(found, PreparedTokens):
         _check_prepared(wanted, folder)
         tokens = found.folder
     else:
-        with first_process():
+        with first_goes_first(on_cpu=_on_cpu(options)):
             tokens = prepare(found, wanted, folder)
     if folder is not None:
         click.echo(_prepared(tokens, as_json=as_json), nl=as_json)
@@ -162,8 +165,11 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
     settings = Settings(model, out or Path("runs") / label, more=more, **options)
     trained = run(tokens, settings)
     if trained.ended_early:
-        click.echo(f"{trained.out}: stopped after step {trained.steps:,}; the same command goes on", err=True)
+        if not rank():
+            click.echo(f"{trained.out}: stopped after step {trained.steps:,}; the same command goes on", err=True)
         sys.exit(143)
+    if rank():
+        return
     result = {"out": str(trained.out), "steps": trained.steps, "metrics": dict(trained.metrics)}
     if as_json:
         click.echo(json.dumps(result))
@@ -196,18 +202,10 @@ def _prepared(tokens: Path, *, as_json: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-@contextmanager
-def first_process() -> Iterator[None]:
-    """Let the first of several processes do the block before the others, which then find what it made."""
-    import os
+def _on_cpu(options: Mapping[str, Any]) -> bool:
+    import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    from accelerate import PartialState
-
-    with PartialState().main_process_first():
-        yield
+    return not torch.cuda.is_available() or bool(options["more"].get("use_cpu"))
 
 
 def _remarks() -> None:
@@ -231,6 +229,11 @@ def _remarks() -> None:
 @click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1), help="[default: 128, of code 512]")
 @click.option("--max-length", type=click.IntRange(8), help="Tokens of a feature, for classic heads.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of worked examples and intervals.")
+@click.option(
+    "--separator-scored",
+    is_flag=True,
+    help="Score white space that ends a prompt with each choice, as lm-evaluation-harness does.",
+)
 @click.option("--run-code", is_flag=True, help="Run what is written for code tasks against their tests, sandboxed.")
 @click.option("--templates", is_flag=True, help="Show the figures of each template too.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write figures to this file (JSON), or the --export here.")
@@ -262,7 +265,7 @@ def evaluate(
         if export:
             _export(found, options["splits"], options["out"], options["limit"])
         else:
-            _evaluate(names[0], revision, found, options)
+            _evaluate(names[0], revision, found, {**options, "catalog": catalog, "mirror": mirror})
 
 
 def _evaluate(name: str, revision: str | None, target: Any, options: dict[str, Any]) -> None:
@@ -323,5 +326,68 @@ def write_whole(path: Path, text: str) -> None:
         raise OutputError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 
 
-COMMANDS: Mapping[str, click.Command] = {"train": train, "eval": evaluate}
+@click.command(epilog="Example: mix compare starter --task review-sentiment --model scratch:tiny --epochs 3 --limit 20")
+@click.argument("name", type=_Any(), metavar="MIXTURE")
+@click.option("--task", required=True, help="The task that the second model is fine-tuned on.")
+@model_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of everything.  [default: runs/compare-MIXTURE]")
+@catalog_option
+@mirror_option
+@click.option("--revision", help="A branch, tag or commit of a model on the hub.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes, in both runs.")
+@click.option("--steps", type=click.IntRange(1), help="At most so many steps, in both runs.")
+@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True))
+@click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step.")
+@click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
+@click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task to evaluate.")
+@click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
+@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1))
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def compare(name: str, task: str, catalog: Path | None, mirror: Path | None, as_json: bool, **options: Any) -> None:
+    """Take MODEL three ways, and ask each the same: as it is, fine-tuned on TASK, instruction-tuned on MIXTURE.
+
+    Each is measured on the task, on the other tasks that the mixture trains on, and on those that it holds out, beside
+    majority and chance. Runs that are done are not done again.
+    """
+    with trainer_packages():
+        _remarks()
+        _compare(name, task, catalog, mirror, options, as_json=as_json)
+
+
+def _compare(
+    name: str, task: str, catalog: Path | None, mirror: Path | None, options: dict[str, Any], *, as_json: bool
+) -> None:
+    from taskmix_trainer import comparing
+    from taskmix_trainer.evaluation.running import Options
+    from taskmix_trainer.models.opening import ModelName
+    from taskmix_trainer.targets import Mixture, resolve
+    from taskmix_trainer.tokens.preparing import Wanted
+    from taskmix_trainer.training.settings import Settings
+
+    if options["model"] is None:
+        raise UsageError("which model?", hint="--model with an id on the hub, a folder, or scratch:tiny")
+    model = ModelName(options.pop("model"), options.pop("revision"))
+    found = resolve(name, catalog=catalog, mirror=mirror, form="instruct")
+    single = resolve(task, catalog=catalog, mirror=mirror, form="instruct")
+    assert isinstance(found, Mixture)
+    assert isinstance(single, Mixture)
+    wanted = Wanted(model, max_length=options.pop("max_length"))
+    asked = {key: options.pop(key) for key in ("limit", "shots", "new_tokens")}
+    out = options.pop("out") or Path("runs") / f"compare-{found.name}"
+    made = comparing.compare(
+        found,
+        single,
+        task,
+        Settings(model, out, **options),
+        wanted,
+        Options(**asked, seed=options["seed"]),
+        say=lambda text: click.echo(text, err=True),
+    )
+    comparing.write(made, out)
+    click.echo(comparing.as_json(made) if as_json else comparing.as_markdown(made), nl=False)
+
+
+COMMANDS: Mapping[str, click.Command] = {"train": train, "eval": evaluate, "compare": compare}
 """The commands that this package adds to `mix`."""

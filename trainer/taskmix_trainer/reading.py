@@ -45,18 +45,15 @@ class RawReader:
     def _has_fixed_labels(self) -> bool:
         return self.kind in ("text-classification", "token-classification")
 
-    def rows(self, split: str, limit: int | None = None, *, with_tests: bool = False) -> Iterator[Rows]:
+    def rows(self, split: str, limit: int | None = None) -> Iterator[Rows]:
         """Yield the rows of a split: its kind's columns, and `row`, the source's split and the number in it.
-
-        With tests, and where the catalog maps a column of that name, `tests` are those of programs, a text each.
 
         Raises:
             TaskmixError: a row cannot be used; file, task and row are named.
         """
         part = self._task.splits[split]  # type: ignore[index]
         left = limit
-        tests = ("tests",) if with_tests and "tests" in self._task.variables() else ()
-        for frame in self._task.batches(part, (*COLUMNS[self.kind], *tests)):
+        for frame in self._task.batches(part, COLUMNS[self.kind]):
             for piece in frame.iter_slices(BATCH):
                 taken = piece if left is None else piece.head(left)
                 if not len(taken):
@@ -65,6 +62,24 @@ class RawReader:
                 values = taken.to_dict(as_series=False)
                 ids = [f"{part.source_split}:{row}" for row in values.pop("source_row")]
                 yield _named(self.kind, {**values, "row": ids})
+
+    def tests(self, split: str) -> Iterator[tuple[tuple[str, int], str, str]]:
+        """Yield the origin of each row of a split with its tests, and what its program begins with.
+
+        Nothing where the task has no column `tests`.
+
+        Raises:
+            TaskmixError: a row cannot be used; file, task and row are named.
+        """
+        part = self._task.splits[split]  # type: ignore[index]
+        names = [name for name in ("tests", "program_start") if name in self._task.variables()]
+        if "tests" not in names:
+            return
+        for frame in self._task.batches(part, names):
+            for row in frame.iter_rows(named=True):
+                tests, start = row["tests"], row.get("program_start")
+                lines = "\n".join(map(str, tests)) if isinstance(tests, list) else str(tests or "")
+                yield (part.source_split, row["source_row"]), lines, start or ""
 
 
 @contextmanager
@@ -82,10 +97,7 @@ def _named(kind: str, values: dict[str, Any]) -> Rows:
         values.pop("text_pair", None)
     if kind == "text-generation":
         asked = values.get("input") or [None] * len(values["row"])
-        tests = values.get("tests", ())
-        joined = ["\n".join(each) if isinstance(each, list) else str(each) for each in tests]
         return {
-            **({"tests": joined} if joined else {}),
             "prompt": [f"{text.strip()}\n\n" if text else "" for text in asked],
             "completion": values["target"],
             "references": values["targets"],

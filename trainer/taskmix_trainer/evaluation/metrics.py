@@ -112,10 +112,19 @@ def text_metrics(kind: str, cluster: str, *, choices: bool = False, tests: bool 
     if tests:
         return ("tests_passed", "code_match")
     if kind == "text-generation":
-        for word in cluster.replace("_", "-").split("-"):
+        for word in _words(cluster):
             if word in CLUSTERS:
                 return CLUSTERS[word]
     return TEXT[kind]
+
+
+def is_code(cluster: str) -> bool:
+    """Whether what is written in a cluster is code."""
+    return CLUSTERS["code"] in (CLUSTERS.get(word) for word in _words(cluster))
+
+
+def _words(cluster: str) -> list[str]:
+    return cluster.replace("_", "-").split("-")
 
 
 def score_choices(

@@ -1,35 +1,40 @@
 """`mix eval`: a model and a target, to figures."""
 
-import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from taskmix.errors import UsageError
-from taskmix.text import quoted
+from taskmix.text import quoted, visible
 from taskmix_trainer import reading
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.evaluation.classification import ClassScore
-from taskmix_trainer.evaluation.mixtures import Asked, Tests, ask
+from taskmix_trainer.evaluation.mixtures import Asked, ask
 from taskmix_trainer.evaluation.posing import PLAIN, Example, Group, read_groups
-from taskmix_trainer.evaluation.raw import RawResult, evaluate_split
+from taskmix_trainer.evaluation.programs import Programs, no_tests, programs_of_mixture, programs_of_task
+from taskmix_trainer.evaluation.raw import RawResult, evaluate_split, gold_in_words
+from taskmix_trainer.evaluation.sandbox import isolation
 from taskmix_trainer.evaluation.scores import Record, Results, put_together
 from taskmix_trainer.evaluation.statistics import baseline
 from taskmix_trainer.heads import HEAD_OF_KIND, HEADS, Head
 from taskmix_trainer.heads.base import Padding
-from taskmix_trainer.models.opening import ModelName, open_model, open_tokenizer, tokens_that_fit
+from taskmix_trainer.models.opening import ADAPTER, ModelName, open_model, open_tokenizer, tokens_that_fit
 from taskmix_trainer.runs import read_run
 from taskmix_trainer.targets import Mixture, PreparedTokens, RawTask, Target
 from taskmix_trainer.tokens.folder import Manifest, Tokens, read_manifest
-from taskmix_trainer.tokens.preparing import Wanted, is_seq2seq, prepare
+from taskmix_trainer.tokens.preparing import Wanted, is_seq2seq, kept_rows, prepare
 
 EVALUATED = ("validation", "heldout_templates", "heldout")
 """The evaluation splits of a mixture."""
+SEQ2SEQ = "sequence-to-sequence"
 RAW = "raw"
 """What a task's raw form is called where templates have names."""
+
+_LOG = logging.getLogger("taskmix.trainer")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,11 @@ class Options:
         new_tokens: tokens that are written at most.
         max_length: the most tokens of a feature of a raw task; by default that of the training run.
         seed: of worked examples and bootstraps.
+        separator_scored: whether white space that ends a prompt is scored with each choice: the rule of
+            lm-evaluation-harness, whose accuracies are then the same.
         run_code: whether what is written for code tasks is run against the tests of the task's source.
+        catalog: where the tasks of a mixture are looked up for their tests.
+        mirror: a folder with copies of hub datasets, for the same.
     """
 
     splits: tuple[str, ...] = ()
@@ -52,7 +61,10 @@ class Options:
     new_tokens: int | None = None
     max_length: int | None = None
     seed: int = 0
+    separator_scored: bool = False
     run_code: bool = False
+    catalog: Path | None = None
+    mirror: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -102,28 +114,41 @@ def evaluate(
         TaskmixError: the target cannot be read.
     """
     options = options or Options()
+    options = replace(options, splits=tuple(dict.fromkeys(options.splits)))
     run = _finished(model)
     if isinstance(target, PreparedTokens):
         raise UsageError("prepared tokens are for training", hint="name the task or the mixture")
     if isinstance(target, Mixture):
-        opened, tokenizer = _language_model(model)
-        groups = read_groups(
-            target,
-            options.splits or tuple(name for name in EVALUATED if target.lock["splits"].get(name, {}).get("rows")),
-            tokenizer,
-            limit=options.limit,
-            shots=options.shots,
-            seed=options.seed,
-        )
-        asked = _ask(opened, tokenizer, groups, options, None, progress)
-        return _of_language(model, target.name, "instruct", asked, options)
+        return _of_mixture(model, target, options, progress)
     kind = target.entry.spec.kind
     if kind in HEAD_OF_KIND:
         return _classic(model, target, HEADS[HEAD_OF_KIND[kind]], options, run, progress)
+    groups = _raw_groups(target, options)
+    programs = {target.name: programs_of_task(target)} if options.run_code else {}
+    if options.run_code and not programs[target.name]:
+        raise no_tests(f"the task {target.name}")
     opened, tokenizer = _language_model(model)
-    groups, tests = _raw_groups(target, options)
-    asked = _ask(opened, tokenizer, groups, options, tests, progress)
-    return _of_language(model, target.name, RAW, asked, options)
+    return _of_language(model, target.name, RAW, _ask(opened, tokenizer, groups, options, programs, progress), options)
+
+
+def _of_mixture(model: ModelName, target: Mixture, options: Options, progress: Progress) -> Evaluation:
+    """Evaluate a language model on a mixture."""
+    splits = options.splits or tuple(name for name in EVALUATED if target.lock["splits"].get(name, {}).get("rows"))
+    head, tokenizer = _tokenizer(model)
+    groups = read_groups(
+        target,
+        splits or EVALUATED,
+        tokenizer,
+        limit=options.limit,
+        shots=options.shots,
+        seed=options.seed,
+        encoder=head.name == SEQ2SEQ,
+    )
+    programs = programs_of_mixture(target, groups, options.catalog, options.mirror) if options.run_code else {}
+    opened = _placed(open_model(model, head, tokenizer)).eval()
+    return _of_language(
+        model, target.name, "instruct", _ask(opened, tokenizer, groups, options, programs, progress), options
+    )
 
 
 def _finished(model: ModelName) -> Mapping[str, Any]:
@@ -146,11 +171,17 @@ def _placed(opened: Any) -> Any:
     return opened
 
 
-def _language_model(model: ModelName) -> tuple[Any, Any]:
+def _tokenizer(model: ModelName) -> tuple[Head, Any]:
+    """Return the head and the tokenizer of a language model."""
     if model.size is not None:
         raise UsageError("a model from scratch knows nothing yet", hint="train it first")
-    head = HEADS["sequence-to-sequence" if is_seq2seq(model) else "causal-language-model"]
-    tokenizer = open_tokenizer(model, head)
+    head = HEADS[SEQ2SEQ if is_seq2seq(model) else "causal-language-model"]
+    _check_writes(model)
+    return head, open_tokenizer(model, head)
+
+
+def _language_model(model: ModelName) -> tuple[Any, Any]:
+    head, tokenizer = _tokenizer(model)
     return _placed(open_model(model, head, tokenizer)).eval(), tokenizer
 
 
@@ -159,17 +190,19 @@ def _ask(
     tokenizer: Any,
     groups: Sequence[Group],
     options: Options,
-    tests: Mapping[str, Tests] | None,
+    programs: Mapping[str, Programs],
     progress: Progress,
 ) -> Asked:
-    fits = tokens_that_fit(tokenizer, opened.config)
+    if programs:
+        _LOG.info("--run-code: %s: %s", ", ".join(programs), isolation().words)
     return ask(
         opened,
         tokenizer,
         groups,
-        max_length=fits,
+        max_length=tokens_that_fit(tokenizer, opened.config),
         new_tokens=options.new_tokens,
-        tests=tests if options.run_code else None,
+        separator_scored=options.separator_scored,
+        programs=programs,
         progress=progress,
     )
 
@@ -181,30 +214,31 @@ def _of_language(model: ModelName, target: str, form: str, asked: Asked, options
     )
 
 
-def _raw_groups(target: RawTask, options: Options) -> tuple[list[Group], dict[str, Tests]]:
-    """Return the rows of a text-generation task as they are, and tests of programs where it has a column of them."""
-    groups, tests = [], dict[int, str]()
+def _raw_groups(target: RawTask, options: Options) -> list[Group]:
+    """Return the rows of a text-generation task as they are."""
+    if options.shots:
+        raise UsageError(
+            "worked examples come before rows of mixtures alone", hint="--as instruct, or leave out --shots"
+        )
+    groups = []
     with reading.open_raw(target) as reader:
         if reader.kind == "conversation":
             raise UsageError("a raw conversation is not evaluated", hint="evaluate on a mixture: --as instruct")
         for split in options.splits or ("validation",):
             _check_split(target, split, reader.splits)
             group = Group(split, target.name, target.entry.spec.cluster, reader.kind, RAW, PLAIN)
-            for rows in reader.rows(split, options.limit, with_tests=options.run_code):
+            for rows in reader.rows(split, options.limit):
                 for at, row in enumerate(rows["row"]):
-                    number = int(row.rpartition(":")[2])
+                    source, _, number = row.rpartition(":")
                     given = (rows["prompt"][at], rows["completion"][at], None, None, tuple(rows["references"][at]))
-                    group.examples.append(Example(row, number, *given))
-                    if "tests" in rows:
-                        tests[number] = rows["tests"][at]
+                    group.examples.append(Example(row, int(number), *given, source_split=source))
             groups.append(group)
-    if options.run_code and not tests:
-        hint = "map a column to it: `columns: {tests: …}`"
-        raise UsageError(f"--run-code: the task {target.name} has no `tests`", hint=hint)
-    return groups, {target.name: tests}
+    return groups
 
 
 def _check_split(target: RawTask, split: str, known: Sequence[str]) -> None:
+    if split == "train":
+        raise UsageError("train is for training, not for evaluation", hint=f"the task has {', '.join(known)}")
     if split not in known:
         raise UsageError(f"the task {target.name} has no split {quoted(split)}", hint=f"it has {', '.join(known)}")
 
@@ -216,6 +250,9 @@ def _classic(
     if model.size is not None:
         raise UsageError("a model from scratch knows nothing yet", hint="train it first")
     _check_head(model, head)
+    if options.shots or options.run_code or options.new_tokens:
+        given = "--shots" if options.shots else "--run-code" if options.run_code else "--max-new-tokens"
+        raise UsageError(f"{given} is for language models, not for the head {head.name}", hint=f"leave out {given}")
     wanted = Wanted(
         model,
         max_length=options.max_length or run.get("max_length"),
@@ -228,24 +265,37 @@ def _classic(
     folder = prepare(target, wanted)
     manifest = read_manifest(folder)
     tokenizer = open_tokenizer(model, head)
+    _check_labels(model, manifest)
     opened = open_model(model, head, tokenizer, manifest.labels, multi_label=manifest.multi_label)
-    _check_labels(model, opened, manifest)
     placed = _placed(opened).eval()
     padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)
-    records, classes, predictions, loss = [], tuple[ClassScore, ...](), list[Mapping[str, Any]](), None
+    records, predictions, found = [], list[Mapping[str, Any]](), None
     for split in wanted.splits:
+        if not manifest.splits[split].features:
+            raise UsageError(f"the task {target.name} has no rows in {quoted(split)}")
         tokens = Tokens(folder / f"{split}.arrow")
         found = evaluate_split(placed, head, manifest, folder, split, tokens, padding, report=progress)
         records.append(_record(target, split, found))
-        classes, loss = found.classes, found.loss
-        pairs = zip(found.rows, found.predictions, strict=True)
-        predictions += [{"id": row, "split": split, "prediction": made} for row, made in pairs]
-    results = put_together(records, options.seed)
-    notes = [
-        f"{split}: {count:,} {what}" for split, each in manifest.splits.items() for what, count in each.tally.items()
-    ]
+        triples = zip(found.rows, found.predictions, kept_rows(folder, split), strict=True)
+        predictions += [
+            {"id": name, "split": split, "prediction": made, "right": gold_in_words(row, manifest)}
+            for name, made, row in triples
+        ]
+    alone = found if len(wanted.splits) == 1 else None
     return Evaluation(
-        model.name, target.name, RAW, tuple(records), results, classes, tuple(predictions), tuple(notes), loss
+        model=model.name,
+        target=target.name,
+        form=RAW,
+        records=tuple(records),
+        results=put_together(records, options.seed),
+        classes=alone.classes if alone else (),
+        predictions=tuple(predictions),
+        notes=tuple(
+            f"{split}: {count:,} {what}"
+            for split, each in manifest.splits.items()
+            for what, count in each.tally.items()
+        ),
+        loss=alone.loss if alone else None,
     )
 
 
@@ -255,12 +305,26 @@ def _record(target: RawTask, split: str, found: RawResult) -> Record:
 
 
 def _config(model: ModelName) -> dict[str, Any]:
-    """Return the configuration of a model in a folder; nothing for others, which are checked when they are opened."""
-    try:
-        found = json.loads((Path(model.name) / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    """Return the configuration of a model; of an adapter nothing, since it is its base model that has one.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from transformers import PretrainedConfig
+
+    folder = Path(model.name)
+    if (folder / ADAPTER).is_file() and not (folder / "config.json").is_file():
         return {}
-    return found if isinstance(found, dict) else {}
+    try:
+        found, _ = PretrainedConfig.get_config_dict(
+            model.name, **({"revision": model.revision} if model.revision else {})
+        )
+    except (OSError, ValueError) as error:
+        hint = "a model is an id on the hub, or a folder"
+        raise ModelError(
+            f"cannot be opened: {visible(str(error).splitlines()[0])}", where=model.name, hint=hint
+        ) from None
+    return dict(found)
 
 
 _HEADS: Mapping[str, str] = {
@@ -269,29 +333,49 @@ _HEADS: Mapping[str, str] = {
     "question-answering": "ForQuestionAnswering",
     "multiple-choice": "ForMultipleChoice",
 }
+_WRITE_NOTHING = (*_HEADS.values(), "ForMaskedLM", "ForPreTraining")
 
 
 def _check_head(model: ModelName, head: Head) -> None:
-    """Raise ModelError if a model's folder says that it has another head: a new one would be drawn at random."""
+    """Raise ModelError if a model's configuration says that it has another head: a new one would be drawn at random."""
     known = _config(model).get("architectures") or []
     if known and not any(str(name).endswith(_HEADS[head.name]) for name in known):
         hint = "a language model is asked in words: --as instruct" if _writes(known) else "train it on the task first"
         raise ModelError(f"{known[0]} has no head for {head.name}", where=model.name, hint=hint)
 
 
+def _check_writes(model: ModelName) -> None:
+    """Raise ModelError if a model's configuration says that it writes no text."""
+    known = _config(model).get("architectures") or []
+    if known and all(str(name).endswith(_WRITE_NOTHING) for name in known):
+        hint = "a mixture is for language models; a classic head is evaluated on its task"
+        raise ModelError(f"{known[0]} writes no text", where=model.name, hint=hint)
+
+
 def _writes(architectures: Sequence[str]) -> bool:
     return any(str(name).endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures)
 
 
-def _check_labels(model: ModelName, opened: Any, manifest: Manifest) -> None:
-    """Raise ModelError if the model's labels are not the task's, in order."""
-    if not manifest.labels:
+def _check_labels(model: ModelName, manifest: Manifest) -> None:
+    """Raise ModelError if the model's labels are not the task's, in order.
+
+    Names that transformers gives for want of others say only how many there are.
+    """
+    config = _config(model)
+    if not manifest.labels or not config:
         return
-    known = _config(model).get("id2label")
-    own = [known[str(at)] for at in range(len(known))] if known else list(opened.config.id2label.values())
-    if own != list(manifest.labels) and not all(str(word).startswith("LABEL_") for word in own):
+    known = {int(at): str(word) for at, word in (config.get("id2label") or {}).items()}
+    # two labels without names are the default, which configurations leave out
+    own = [known[at] for at in sorted(known)] or ["LABEL_0", "LABEL_1"]
+    named = not all(word.startswith("LABEL_") for word in own)
+    if len(own) != len(manifest.labels) or (named and own != list(manifest.labels)):
+        wanted = f"{len(manifest.labels)}: {_listed(manifest.labels)}"
         raise ModelError(
-            f"its labels are {', '.join(map(str, own[:8]))}; the task's are {', '.join(manifest.labels[:8])}",
+            f"its {len(own)} labels are {_listed(own)}; the task has {wanted}",
             where=model.name,
             hint="evaluate it on the task that it was trained on",
         )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return ", ".join(words[:8]) + (", …" if len(words) > 8 else "")

@@ -139,7 +139,7 @@ def put_together(records: Sequence[Record], seed: int = 0, resamples: int = RESA
         grouped.setdefault((record.split, record.task), []).append(record)
     order = list(SPLITS)
     tasks = sorted(
-        (_task(group, seed, resamples) for group in grouped.values()),
+        (_task(members, seed, resamples) for members in grouped.values()),
         key=lambda each: (_place(order, each.split), each.split, each.cluster, each.task),
     )
     homes: dict[tuple[str, str], list[TaskScore]] = {}
@@ -149,8 +149,8 @@ def put_together(records: Sequence[Record], seed: int = 0, resamples: int = RESA
         splits.setdefault(task.split, []).append(task)
     return Results(
         tasks=tuple(tasks),
-        clusters=tuple(_group(split, cluster, members) for (split, cluster), members in homes.items()),
-        splits=tuple(_group(split, "", members) for split, members in splits.items()),
+        clusters=tuple(group(split, cluster, members) for (split, cluster), members in homes.items()),
+        splits=tuple(group(split, "", members) for split, members in splits.items()),
     )
 
 
@@ -211,7 +211,8 @@ def _mean_baseline(baselines: Sequence[Baseline]) -> Baseline:
     return Baseline(majority, chance, baselines[0].answer)
 
 
-def _group(split: str, cluster: str, tasks: list[TaskScore]) -> GroupScore:
+def group(split: str, cluster: str, tasks: Sequence[TaskScore]) -> GroupScore:
+    """Return the mean of tasks, each counting the same."""
     draws = mean_draws([each.draws for each in tasks])
     found = [each.baseline.best for each in tasks if each.baseline is not None]
     baseline = sum(found) / len(found) if len(found) == len(tasks) else None

@@ -10,7 +10,9 @@ def as_text(evaluation: Evaluation, *, templates: bool = False) -> str:
     """Return tables of an evaluation in Markdown: tasks, and if wanted their templates; classes of a classic head."""
     lines = [f"{evaluation.model} on {evaluation.target}\n", tables.results_table(evaluation.results)]
     if templates:
-        lines += [f"#### {task.task} ({task.split})\n\n{tables.templates_table(task)}" for task in evaluation.results.tasks]
+        lines += [
+            f"#### {task.task} ({task.split})\n\n{tables.templates_table(task)}" for task in evaluation.results.tasks
+        ]
     if evaluation.classes:
         lines.append(tables.classes_table(evaluation.classes))
     return "\n".join(lines)
