@@ -16,7 +16,7 @@ from taskmix.templates.files import read_templates
 from tests import catalog_check, phrasing
 from tests.catalog_check import Finding, catalog, hub_tasks
 from tests.conftest import ROOT, SHARED
-from tests.typed_rows import real_mirror
+from tests.typed_rows import real_mirror, written_rows
 
 TASKS = hub_tasks()
 TEMPLATES = ROOT / "templates"
@@ -62,6 +62,10 @@ def test_templates_take_no_sentence_of_a_public_collection(name: str, shared: Pa
 def test_no_sentence_stands_in_the_templates_of_two_tasks() -> None:
     templates = [each for file in sorted(TEMPLATES.glob("*.yaml")) for each in read_templates(file)]
     assert phrasing.repeated(templates) == []
+
+
+def test_every_task_has_rows_that_were_written_for_it() -> None:
+    assert {*written_rows()} == {*TASKS}
 
 
 def test_the_page_of_all_tasks_is_up_to_date(shared: Path) -> None:
