@@ -1,5 +1,6 @@
-"""Folders of tiny models with random weights, sharp enough that their answers differ from row to row."""
+"""Folders of tiny models with random weights, sharp enough that their answers differ from row to row; mixtures."""
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -9,9 +10,12 @@ from typing import Any
 import torch
 from tokenizers.models import WordPiece
 
+from taskmix.building import build
+from taskmix.catalog.loading import load_catalog
 from taskmix_trainer.heads import HEADS
 from taskmix_trainer.models import scratch
 from taskmix_trainer.models.opening import ModelName, open_model
+from taskmix_trainer.targets import LOCK, Mixture
 
 
 def save_model(
@@ -52,3 +56,9 @@ def _tokenizer(head: str, texts: Sequence[str]) -> Any:
 
 
 SPECIAL = ("[PAD]", scratch.UNKNOWN, "[CLS]", "[SEP]", "[MASK]")
+
+
+def build_mixture(catalog: Path, name: str) -> Mixture:
+    """Build a mixture of a catalog beside it."""
+    made = build(name, catalog=load_catalog(catalog), out=catalog.parent / "mixtures" / name)
+    return Mixture(made.out, json.loads((made.out / LOCK).read_text("utf-8")))

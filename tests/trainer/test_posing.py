@@ -9,14 +9,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from taskmix.building import build
-from taskmix.catalog.loading import load_catalog
 from taskmix.errors import UsageError
 from taskmix_trainer.evaluation.posing import BETWEEN_SHOTS, Example, Group, read_groups
 from taskmix_trainer.models import scratch
-from taskmix_trainer.targets import LOCK, Mixture
+from taskmix_trainer.targets import Mixture
 from taskmix_trainer.tokens.texts import PLAIN_CHAT
 from tests.test_formats import PARTS, PARTS_MIXTURE, PARTS_TEMPLATES
+from tests.trainer.folders import build_mixture
 
 SPLITS = ("validation", "heldout_templates", "heldout")
 CATALOG = """\
@@ -40,12 +39,7 @@ def mixtures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mixture]:
     """One mixture in each format."""
     folder = tmp_path_factory.mktemp("formats")
     (folder / "catalog.yaml").write_text(CATALOG + "".join(MIXTURE.format(form=form) for form in FORMATS))
-    return {form: built(folder / "catalog.yaml", form) for form in FORMATS}
-
-
-def built(catalog: Path, name: str) -> Mixture:
-    made = build(name, catalog=load_catalog(catalog), out=catalog.parent / "mixtures" / name)
-    return Mixture(made.out, json.loads((made.out / LOCK).read_text()))
+    return {form: build_mixture(folder / "catalog.yaml", form) for form in FORMATS}
 
 
 def rows_of(mixture: Mixture, split: str) -> dict[str, dict[str, Any]]:
@@ -88,8 +82,8 @@ def test_texts_with_ends_of_their_own(project: Callable[..., Path]) -> None:
     files["templates/parts.yaml"] = PARTS_TEMPLATES
     forms = ("prompt-completion", "text")
     catalog = project(PARTS + "".join(PARTS_MIXTURE.format(form=form) for form in forms), files)
-    rows = rows_of(built(catalog, "prompt-completion"), "validation")
-    found = asked(read_groups(built(catalog, "text"), ["validation"], None))
+    rows = rows_of(build_mixture(catalog, "prompt-completion"), "validation")
+    found = asked(read_groups(build_mixture(catalog, "text"), ["validation"], None))
     assert {name: (each.prompt, each.completion) for name, each in found.items()} == {
         name: (row["prompt"], row["completion"]) for name, row in rows.items()
     }
