@@ -1,7 +1,7 @@
 """A language model on the evaluation splits of a mixture: it ranks choices, or writes answers that are compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmix_trainer.evaluation import metrics
@@ -18,6 +18,8 @@ from taskmix_trainer.evaluation.statistics import Baseline, baseline
 NEW_TOKENS = 128
 """Tokens that are written at most, as in the evaluation of Tk-Instruct (Wang et al. 2022)."""
 NEW_TOKENS_OF_CODE = 512
+_REFERENCES = 5
+"""References that are run to see whether a template asks for programs."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ def ask(
         programs: by task, what to run the code with that is written; without it none is run.
         progress: called with the number of examples that are done.
     """
-    ranked = [group for group in groups if group.ranks]
-    written = [group for group in groups if not group.ranks]
     notes: list[str] = []
+    ranked = [group for group in groups if group.ranks]
+    written = _runnable([group for group in groups if not group.ranks], programs or {}, notes)
     records, predictions = _ranked(model, tokenizer, ranked, max_length, separator_scored, notes, progress)
     done = len(predictions)
     texts = _write(model, tokenizer, written, max_length, new_tokens, notes, lambda count: progress(done + count))
@@ -196,6 +198,23 @@ def _compared(
         for example, text, extra in zip(group.examples, texts, more, strict=True)
     ]
     return _record(group, compared, None), predictions
+
+
+def _runnable(groups: Sequence[Group], programs: Mapping[str, Programs], notes: list[str]) -> list[Group]:
+    """Return the groups without those of tasks with tests whose templates ask for something else than the program.
+
+    That is where not even a reference passes: under a template that asks for the tests themselves, say.
+    """
+    found = []
+    for group in groups:
+        few = replace(group, examples=group.examples[:_REFERENCES])
+        verdicts = _run(few.examples, [example.completion for example in few.examples], programs.get(group.task))
+        if verdicts is None or not all(verdicts):
+            found.append(group)
+        else:
+            words = "its references do not pass the tests, so it was left out"
+            notes.append(f"{group.task}, template {group.template}: {words}")
+    return found
 
 
 def _trimmed_code(text: str) -> str:
