@@ -11,9 +11,10 @@ from taskmix_trainer.heads.base import Padding
 
 VOCABULARY = 101
 PAD = 0
-_WIDTH = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": VOCABULARY}
-_LLAMA = {**_WIDTH, "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128}
-_BERT = {**_WIDTH, "intermediate_size": 64, "max_position_embeddings": 130, "pad_token_id": PAD}
+_WIDTH: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": VOCABULARY}
+_LLAMA: dict[str, Any] = {**_WIDTH, "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 128}
+_STARTS: dict[str, Any] = {"decoder_start_token_id": PAD}
+_BERT: dict[str, Any] = {**_WIDTH, "intermediate_size": 64, "max_position_embeddings": 130, "pad_token_id": PAD}
 
 CAUSAL: Mapping[str, Any] = {
     "llama": lambda: transformers.LlamaConfig(**_LLAMA),
@@ -36,7 +37,7 @@ ENCODERS: Mapping[str, Any] = {
 }
 SEQ2SEQ: Mapping[str, Any] = {
     "t5": lambda: transformers.T5Config(
-        d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, vocab_size=VOCABULARY, decoder_start_token_id=PAD
+        d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, vocab_size=VOCABULARY, **_STARTS
     ),
     "bart": lambda: transformers.BartConfig(
         d_model=32,

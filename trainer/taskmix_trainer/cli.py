@@ -119,8 +119,8 @@ form_option = click.option(
 def train(target: str, catalog: Path | None, mirror: Path | None, **options: Any) -> None:
     """Train a model on TARGET: a task of the catalog with its classic head, a mixture, or prepared tokens.
 
-    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. A mixture
-    that is not built is built first. A run that was cut off goes on where it was when the same command is given again.
+    TARGET is a name of the catalog, the folder of a mixture, hf://datasets/ORG/NAME, or a folder of --prepare. What
+    is not built is built first. A run that was cut off goes on where it was when the same command is given again.
     """
     with trainer_packages():
         _train(target, catalog, mirror, options)
@@ -133,11 +133,14 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
     with without_datasets():
         from taskmix_trainer.training.running import train as run
     from taskmix_trainer.models.opening import ModelName
+    from taskmix_trainer.processes import first_goes_first, rank
     from taskmix_trainer.targets import PreparedTokens, resolve
     from taskmix_trainer.tokens.preparing import Wanted, prepare
     from taskmix_trainer.training.settings import Settings
 
-    found = resolve(target, catalog=catalog, mirror=mirror, form=options.pop("form"))
+    form, folder = options.pop("form"), options.pop("prepare")
+    with first_goes_first(on_cpu=_on_cpu(options)):
+        found = resolve(target, catalog=catalog, mirror=mirror, form=form)
     name, revision = options.pop("model"), options.pop("revision")
     if isinstance(found, PreparedTokens):
         name = name or found.manifest.model
@@ -145,12 +148,12 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
         raise UsageError("which model?", hint="--model bert-base-uncased, a folder, or --model scratch:tiny")
     model = ModelName(name, revision)
     wanted = Wanted(model, **{key: options.pop(key) for key in ("head", "max_length", "stride", "too_long", "limit")})
-    folder, as_json, out = options.pop("prepare"), options.pop("as_json"), options.pop("out")
+    as_json, out = options.pop("as_json"), options.pop("out")
     if isinstance(found, PreparedTokens):
         _check_prepared(wanted, folder)
         tokens = found.folder
     else:
-        with first_process():
+        with first_goes_first(on_cpu=_on_cpu(options)):
             tokens = prepare(found, wanted, folder)
     if folder is not None:
         click.echo(_prepared(tokens, as_json=as_json), nl=as_json)
@@ -162,8 +165,11 @@ def _train(target: str, catalog: Path | None, mirror: Path | None, options: dict
     settings = Settings(model, out or Path("runs") / label, more=more, **options)
     trained = run(tokens, settings)
     if trained.ended_early:
-        click.echo(f"{trained.out}: stopped after step {trained.steps:,}; the same command goes on", err=True)
+        if not rank():
+            click.echo(f"{trained.out}: stopped after step {trained.steps:,}; the same command goes on", err=True)
         sys.exit(143)
+    if rank():
+        return
     result = {"out": str(trained.out), "steps": trained.steps, "metrics": dict(trained.metrics)}
     if as_json:
         click.echo(json.dumps(result))
@@ -196,18 +202,10 @@ def _prepared(tokens: Path, *, as_json: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-@contextmanager
-def first_process() -> Iterator[None]:
-    """Let the first of several processes do the block before the others, which then find what it made."""
-    import os
+def _on_cpu(options: Mapping[str, Any]) -> bool:
+    import torch
 
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    from accelerate import PartialState
-
-    with PartialState().main_process_first():
-        yield
+    return not torch.cuda.is_available() or bool(options["more"].get("use_cpu"))
 
 
 def _remarks() -> None:

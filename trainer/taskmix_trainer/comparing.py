@@ -226,9 +226,9 @@ def as_markdown(comparison: Comparison) -> str:
 
 
 _COSTS = ["", "labelled rows", "tokens of them", "steps", "seconds here"]
-_ABOUT = """Accuracy of ranked choices, or the metric of the task where answers are written, times 100: the mean over tasks of
-the median over templates, with a 95% bootstrap interval. ° is not above chance: the interval reaches the better of both
-baselines.
+_ABOUT = """Accuracy of ranked choices, or the metric of the task where answers are written, times 100: the mean over
+tasks of the median over templates, with a 95% bootstrap interval. ° is not above chance: the interval reaches the
+better of both baselines.
 """
 
 

@@ -85,15 +85,25 @@ def predict(
     seen: list[Ints] = []
     made: list[np.ndarray[Any, Any]] = []
     rank, world = share
-    for members in batches_of(tokens.lengths()[:most], budget)[rank::world]:
-        batch = head.collate(tokens.features(members), padding)
+    batches = batches_of(tokens.lengths()[:most], budget)
+    own = batches[rank::world]
+    if len(own) < -(-len(batches) // world):
+        # a model whose parts are spread over processes runs in all of them or not at all: once more, for nothing
+        own.append(batches[0][:0])
+    for members in own:
+        batch = head.collate(tokens.features(members if len(members) else batches[0][:1]), padding)
         batch = {name: value.to(device) for name, value in batch.items()}
         if head.packs or head.name == "sequence-to-sequence":
             # divided by one: the sum
-            loss += float(model(**batch, **{ITEMS: torch.ones((), device=device)})["loss"])
+            summed = model(**batch, **{ITEMS: torch.ones((), device=device)})["loss"]
+            outputs = None
         else:
             outputs = model(**{name: value for name, value in batch.items() if name not in head.labels})
-            loss += float(head.loss(outputs, batch))
+            summed = head.loss(outputs, batch)
+        if not len(members):
+            continue
+        loss += float(summed)
+        if outputs is not None:
             made += _each(head.name, outputs, batch)
         items += sum(count[int(at)] for at in members)
         seen.append(members)

@@ -25,7 +25,10 @@ from taskmix_trainer.heads.base import (
 def encode(rows: Rows, encoder: Encoder) -> tuple[Features, Tally]:
     """Return the tokens of all options of a row, one after the other, and in `lengths` how many each has."""
     contexts = rows.get("context") or [None] * len(rows["row"])
-    asked = [f"{context}\n{question}" if context else question for context, question in zip(contexts, rows["question"], strict=True)]
+    asked = [
+        f"{context}\n{question}" if context else question
+        for context, question in zip(contexts, rows["question"], strict=True)
+    ]
     first = [text for text, choices in zip(asked, rows["choices"], strict=True) for _ in choices]
     second = [choice for choices in rows["choices"] for choice in choices]
     encoded = encoder.tokenizer(first, second, truncation=True, max_length=encoder.max_length)

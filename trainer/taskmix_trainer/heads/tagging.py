@@ -34,9 +34,7 @@ def encode(rows: Rows, encoder: Encoder) -> tuple[Features, Tally]:
         [list(row) for row in rows["tokens"]], is_split_into_words=True, truncation=True, max_length=encoder.max_length
     )
     words = [_first_pieces(encoded.word_ids(at)) for at in range(len(tags))]
-    labels = [
-        [IGNORED if word < 0 else own[word] for word in places] for places, own in zip(words, tags, strict=True)
-    ]
+    labels = [[IGNORED if word < 0 else own[word] for word in places] for places, own in zip(words, tags, strict=True)]
     features = {
         "input_ids": encoded["input_ids"],
         "labels": labels,

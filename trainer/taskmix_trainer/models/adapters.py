@@ -1,18 +1,20 @@
 """Low-rank adapters (Hu et al. 2021, "LoRA"): small matrices beside frozen weights are all that is trained."""
 
+from pathlib import Path
 from typing import Any
 
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.heads.base import Head
+from taskmix_trainer.models.opening import ModelName
 
 NEW_LAYERS = ("classifier", "score", "qa_outputs", "pre_classifier", "pooler")
 """What a classic head is called in transformers. It is new, so it is trained whole."""
 
 
-def add_lora(model: Any, rank: int, head: Head) -> Any:
+def add_lora(model: Any, rank: int, head: Head, name: ModelName) -> Any:
     """Return a model with adapters on all its linear layers but the head.
 
-    The scale is twice the rank, the dropout 0.05.
+    The scale is twice the rank, the dropout 0.05. What is saved names the model by `name`, a folder by its whole path.
 
     Raises:
         ModelError: the model has no layer that could bear one.
@@ -29,8 +31,12 @@ def add_lora(model: Any, rank: int, head: Head) -> Any:
         target_modules="all-linear",
         exclude_modules=whole or None,
         modules_to_save=whole or None,
+        revision=name.revision,
     )
     try:
-        return get_peft_model(model, config)
+        made = get_peft_model(model, config)
     except ValueError as error:
         raise ModelError(f"no adapters can be put on this model: {error}") from None
+    base = Path(name.name)
+    config.base_model_name_or_path = str(base.resolve()) if base.is_dir() else name.name
+    return made

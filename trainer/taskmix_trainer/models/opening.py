@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from taskmix.errors import nearest
 from taskmix.text import quoted, visible
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.heads.base import Head
 from taskmix_trainer.models import scratch
 
-ADAPTER = "adapter_config.json"
+ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LOG = logging.getLogger("taskmix.trainer")
 _LONGEST = 1_000_000
 """A tokenizer that knows no limit says a number above this."""
@@ -56,7 +58,9 @@ def open_tokenizer(model: ModelName, head: Head, texts: Iterable[str] = ()) -> A
         options["add_prefix_space"] = True
     tokenizer = _opened(AutoTokenizer.from_pretrained, model, "tokenizer", **options)
     if not tokenizer.is_fast:
-        raise ModelError("only fast tokenizers can be used", where=model.name, hint="choose a model with tokenizer.json")
+        raise ModelError(
+            "only fast tokenizers can be used", where=model.name, hint="choose a model with tokenizer.json"
+        )
     if tokenizer.pad_token is None:
         # only ever where attention or labels leave it out, so the end token stays one that is learnt
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
@@ -111,19 +115,33 @@ def open_model(
     return opened
 
 
-def _with_adapter(
-    model: ModelName, head: Head, tokenizer: Any, labels: Sequence[str], *, multi_label: bool
-) -> Any:
+def _with_adapter(model: ModelName, head: Head, tokenizer: Any, labels: Sequence[str], *, multi_label: bool) -> Any:
     """Return the model that a LoRA adapter was trained on, with the adapter merged into it."""
     from peft import PeftModel
 
     folder = Path(model.name)
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ModelError(f"the adapter has no {ADAPTER_WEIGHTS}, and nothing else is read", where=model.name)
+    base = _base_of(folder)
+    if (Path(base.name) / ADAPTER).is_file():
+        raise ModelError(f"the adapter is one of another adapter, {quoted(base.name)}", where=model.name)
+    whole = open_model(base, head, tokenizer, labels, multi_label=multi_label)
     try:
-        base = json.loads((folder / ADAPTER).read_text("utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"the adapter cannot be read: {visible(str(error))}", where=model.name) from None
-    whole = open_model(ModelName(base), head, tokenizer, labels, multi_label=multi_label)
-    return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
+        return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"the adapter cannot be used: {_first_line(error)}", where=model.name) from None
+
+
+def _base_of(folder: Path) -> ModelName:
+    """Return the model that an adapter was trained on."""
+    try:
+        config = json.loads((folder / ADAPTER).read_text("utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"the adapter cannot be read: {_first_line(error)}", where=str(folder)) from None
+    if not isinstance(base, str) or not isinstance(revision, str | None):
+        raise ModelError(f"{ADAPTER} does not say what model the adapter is for", where=str(folder))
+    return ModelName(base, revision)
 
 
 def tokens_that_fit(tokenizer: Any, config: Any) -> int | None:
@@ -159,7 +177,16 @@ def _opened(opener: Any, model: ModelName, what: str, **options: Any) -> Any:
     revision = {} if model.revision is None else {"revision": model.revision}
     try:
         return opener(model.name, trust_remote_code=False, **revision, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-        reason = visible(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, ImportError) as error:
+        if "trust_remote_code" in str(error):
+            reason = "it needs code that comes with it, which is never run"
+            raise ModelError(f"the {what} cannot be opened: {reason}", where=model.name) from None
         hint = "a model is an id on the hub, a folder, or scratch:tiny, scratch:small, scratch:base"
-        raise ModelError(f"the {what} cannot be opened: {reason}", where=model.name, hint=hint) from None
+        raise ModelError(f"the {what} cannot be opened: {_first_line(error)}", where=model.name, hint=hint) from None
+    except SafetensorError as error:
+        raise ModelError(f"the {what} is damaged: {_first_line(error)}", where=model.name) from None
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return visible(text.splitlines()[0]) if text else type(error).__name__

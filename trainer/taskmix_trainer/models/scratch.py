@@ -37,12 +37,11 @@ def train_tokenizer(size: str, head: str, texts: Iterable[str]) -> Any:
     limit = SIZES[size].vocabulary
     if head in READS:
         special = ["[PAD]", UNKNOWN, "[CLS]", "[SEP]", "[MASK]"]
-        tokenizer = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+        tokenizer = Tokenizer(models.WordPiece(_pieces(texts, limit, special), unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=limit, special_tokens=special, show_progress=False)
-        tokenizer.train_from_iterator(texts, trainer)
+        tokenizer.add_special_tokens(special)
         ids = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ids
@@ -64,6 +63,24 @@ def train_tokenizer(size: str, head: str, texts: Iterable[str]) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, model_max_length=SIZES[size].positions
     )
+
+
+def _pieces(texts: Iterable[str], limit: int, special: list[str]) -> dict[str, int]:
+    """Return a vocabulary of WordPiece, always the same for the same texts."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    clean = [normalizer.normalize_str(text) for text in texts]
+    # letters within words are numbered as they are met in a hash table, and ties go by numbers: so they come first
+    within = [f"##{letter}" for letter in sorted(set("".join(clean))) if not letter.isspace()]
+    learner = Tokenizer(models.WordPiece(unk_token=UNKNOWN))
+    learner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    first = [*special, *within]
+    learner.train_from_iterator(
+        clean, trainers.WordPieceTrainer(vocab_size=max(limit, len(first)), special_tokens=first, show_progress=False)
+    )
+    vocabulary: dict[str, int] = learner.get_vocab()
+    return vocabulary
 
 
 def make_config(size: str, head: str, tokenizer: Any, **options: Any) -> Any:
@@ -96,14 +113,13 @@ def make_config(size: str, head: str, tokenizer: Any, **options: Any) -> Any:
             bos_token_id=None,
             **common,
         )
+    common |= {"decoder_start_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True}
     return T5Config(
         d_model=of.width,
         num_layers=of.layers,
         num_heads=of.heads,
         d_kv=of.width // of.heads,
         d_ff=4 * of.width,
-        decoder_start_token_id=tokenizer.pad_token_id,
         feed_forward_proj="gated-gelu",
-        tie_word_embeddings=True,
         **common,
     )

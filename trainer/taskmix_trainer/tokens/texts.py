@@ -5,7 +5,7 @@ prompt and completion as one text mostly gives that; where a token would reach o
 ones would change, both are tokenised apart and put together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +21,17 @@ PLAIN_CHAT = (
 
 @dataclass(frozen=True)
 class Tokens:
-    """An example: its tokens, and the spans of them that are trained on, as starts and ends one after the other."""
+    """An example.
+
+    Attributes:
+        ids: its tokens.
+        trained: the spans of them that are trained on, as starts and ends one after the other.
+        before: how many of the first ones the tokenizer puts before any text.
+    """
 
     ids: list[int]
     trained: list[int]
+    before: int = 0
 
 
 def join(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> list[Tokens]:
@@ -50,7 +57,7 @@ def join(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> 
     for head, whole in zip(heads, wholes, strict=True):
         start = len(before) + len(head)
         # without a prompt or a beginning token, the first token has nothing that it could be predicted from
-        joined.append(Tokens([*before, *whole, end], [max(start, 1), len(before) + len(whole) + 1]))
+        joined.append(Tokens([*before, *whole, end], [max(start, 1), len(before) + len(whole) + 1], len(before)))
     return joined
 
 
@@ -64,7 +71,7 @@ def whole_texts(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     """Return texts and the end token, all of it trained on but a beginning token, and without one the first."""
     end, before = end_token(tokenizer), _before(tokenizer)
     return [
-        Tokens([*before, *ids, end], [max(len(before), 1), len(before) + len(ids) + 1])
+        Tokens([*before, *ids, end], [max(len(before), 1), len(before) + len(ids) + 1], len(before))
         for ids in _ids(tokenizer, texts)
     ]
 
@@ -72,27 +79,94 @@ def whole_texts(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
 def chats(tokenizer: Any, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[Tokens]:
     """Return conversations under the tokenizer's chat template; what the assistant says is trained on, its end too.
 
+    They end with the assistant's last turn. Where the template does not close that with the tokenizer's end token,
+    which is what a model is stopped by, the token is put there.
+
     Raises:
         ModelError: the template cannot be used: what it makes of a beginning is not the beginning of what it makes.
     """
     ensure_chat_template(tokenizer)
-    texts, spans = [], []
-    for messages in conversations:
-        text, found = _rendered(tokenizer, messages)
-        texts.append(text)
-        spans.append(found)
-    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    return [
-        Tokens(ids, _spans_of(offsets, found))
-        for ids, offsets, found in zip(encoded["input_ids"], encoded["offset_mapping"], spans, strict=True)
-    ]
+    rendered = [_rendered(tokenizer, messages) for messages in conversations]
+    grown = _grown(
+        tokenizer, [(text, [*(start for start, _ in spans), spans[-1][1]]) for text, spans in rendered if spans]
+    )
+    made = []
+    for _, spans in rendered:
+        if spans:
+            ids, offsets, marks = next(grown)
+            made.append(_ended(tokenizer, ids, _trained(offsets, marks, spans)))
+        else:
+            made.append(Tokens([], []))
+    return made
+
+
+def _grown(
+    tokenizer: Any, texts: Sequence[tuple[str, Sequence[int]]]
+) -> Iterator[tuple[list[int], list[tuple[int, int]], list[int]]]:
+    """Yield for each text and its cuts: the tokens up to the last cut, their characters, and how many each cut has.
+
+    The tokens up to a cut are those that the text would have if it ended there, as a model sees it that is asked at
+    this place. Where a text tokenised further has others, what comes after the cut is tokenised apart.
+    """
+    begun = [text[:cut] for text, cuts in texts for cut in cuts]
+    encoded = _with_offsets(tokenizer, begun)
+    for text, cuts in texts:
+        ids: list[int] = []
+        offsets: list[tuple[int, int]] = []
+        marks: list[int] = []
+        last = 0
+        for cut in cuts:
+            more, places = next(encoded)
+            if more[: len(ids)] != ids:
+                ((apart, within),) = _with_offsets(tokenizer, [text[last:cut]])
+                more, places = ids + apart, offsets + [(last + a, last + b) for a, b in within]
+            ids, offsets, last = more, places, cut
+            marks.append(len(ids))
+        yield ids, offsets, marks
+
+
+def _with_offsets(tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
+    yield from zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+
+
+def _trained(offsets: Sequence[tuple[int, int]], marks: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the tokens from each cut on that lie within a span of characters, as starts and ends."""
+    trained: list[int] = []
+    for start, (_, last) in zip(marks, spans, strict=False):
+        end = start
+        while end < len(offsets) and offsets[end][1] <= last:
+            end += 1
+        # the first token has nothing that it could be predicted from
+        if end > max(start, 1):
+            trained += [max(start, 1), end]
+    return trained
+
+
+def _ended(tokenizer: Any, ids: list[int], trained: list[int]) -> Tokens:
+    """Return a conversation with the end token after the assistant's last turn, if it is not there."""
+    if trained[-1:] != [len(ids)]:
+        # the tokenizer leaves nothing of that turn, such as a control character: it ends at once
+        trained = [*trained, len(ids), len(ids)]
+    end = end_token(tokenizer)
+    if trained[-1] == trained[-2] or ids[-1] != end:
+        ids, trained = [*ids, end], [*trained[:-1], len(ids) + 1]
+    return Tokens(ids, trained, 1 if ids[0] == tokenizer.bos_token_id else 0)
 
 
 def chat_prompt(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> list[int]:
     """Return the tokens with which an assistant's answer to a conversation is asked for."""
     ensure_chat_template(tokenizer)
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
+    messages = list(messages)
+    text: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    asked = [_asked(tokenizer, messages[:at]) for at, message in enumerate(messages) if message["role"] == "assistant"]
+    ((ids, _, _),) = _grown(tokenizer, [(text, [*(len(each) for each in asked if text.startswith(each)), len(text)])])
+    return ids
+
+
+def _asked(tokenizer: Any, messages: list[Mapping[str, str]]) -> str:
+    asked: str = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return asked
 
 
 def ensure_chat_template(tokenizer: Any) -> None:
@@ -136,7 +210,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[st
     for at, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        asked = tokenizer.apply_chat_template(messages[:at], tokenize=False, add_generation_prompt=True)
+        asked = _asked(tokenizer, messages[:at])
         told = tokenizer.apply_chat_template(messages[: at + 1], tokenize=False)
         if not text.startswith(asked) or not text.startswith(told):
             raise ModelError(
@@ -146,13 +220,3 @@ def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[st
         # the line break that templates put after a turn is not the assistant's
         spans.append((len(asked), len(told.rstrip("\n"))))
     return text, spans
-
-
-def _spans_of(offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the tokens that lie within spans of characters, as starts and ends."""
-    trained: list[int] = []
-    for start, end in spans:
-        inside = [at for at, (a, b) in enumerate(offsets) if a >= start and b <= end and b > a]
-        if inside:
-            trained += [max(inside[0], 1), inside[-1] + 1]
-    return trained

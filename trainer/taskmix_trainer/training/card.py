@@ -50,5 +50,8 @@ def make_card(manifest: Manifest, run: Mapping[str, Any], metrics: Mapping[str, 
         lines += ["## Validation", "", "| metric | value |", "| --- | --- |"]
         lines += [f"| {name} | {value:.4f} |" for name, value in metrics.items()]
         lines.append("")
-    lines += ["`train.json` has all settings, `history.jsonl` every figure that was logged, `report.html` the curves.", ""]
+    lines += [
+        "`train.json` has all settings, `history.jsonl` every figure that was logged, `report.html` the curves.",
+        "",
+    ]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ whole; a request to end saves first.
 import logging
 import math
 import os
+import pickle
 import shutil
 import signal
 import time
@@ -18,15 +19,20 @@ from types import FrameType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers.trainer import Trainer
-from transformers.trainer_callback import TrainerCallback
+from transformers.trainer_callback import TrainerCallback, TrainerState
 
+from taskmix.errors import OutputError
+from taskmix.text import visible
 from taskmix_trainer.batches.loading import Batches
 from taskmix_trainer.errors import TrainError
 
 TRAINER_STATE = "trainer_state.json"
 ARGUMENTS = "training_args.bin"
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.safetensors")
+"""A checkpoint has its weights in one of these, and no others are read."""
 _WRITING = ".writing"
 _REMOVING = ".removing"
 _ROWS_SHOWN = 20
@@ -47,6 +53,7 @@ class MixTrainer(Trainer):
     def __init__(self, *, batches: Batches, evaluate_with: Evaluate | None, **options: Any) -> None:
         super().__init__(train_dataset=batches, eval_dataset=batches if evaluate_with else None, **options)
         self.batches = batches
+        self._run = Path(str(self.args.output_dir))
         self.loss_is_scaled_for_ga = True
         self.add_callback(_Watch(self))
         self.ending = False
@@ -82,7 +89,7 @@ class MixTrainer(Trainer):
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        self._norm = super()._get_grad_norm(model, grad_norm)
+        self._norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
         return self._norm
 
     def check_finite(self) -> None:
@@ -100,7 +107,7 @@ class MixTrainer(Trainer):
         rows = self.batches.rows(step)
         shown = ", ".join(rows[:_ROWS_SHOWN])
         more = f", and {len(rows) - _ROWS_SHOWN:,} more" if len(rows) > _ROWS_SHOWN else ""
-        kept = last_checkpoint(Path(self.args.output_dir))
+        kept = last_checkpoint(self._run)
         left = f"the last checkpoint is {kept}" if kept else "there is no checkpoint yet"
         return TrainError(f"step {step + 1}: {why}; rows: {shown}{more}", hint=f"{left}; try {hint}")
 
@@ -130,29 +137,49 @@ class MixTrainer(Trainer):
 
     # Checkpoints
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        with _loading(resume_from_checkpoint):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        with _loading(checkpoint):
+            super()._load_rng_state(checkpoint)
+
     def _get_output_dir(self, trial: Any) -> str:
         return str(self._staging or super()._get_output_dir(trial))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint beside its final name, and rename it when it is whole and on the disk."""
-        run = Path(self.args.output_dir)
-        staging, name = run / _WRITING, f"checkpoint-{self.state.global_step}"
+        run, step = self._run, self.state.global_step
+        staging, name = run / _WRITING, f"checkpoint-{step}"
         if self.args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
         self.accelerator.wait_for_everyone()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         self._staging = staging
+        before = self.state.best_model_checkpoint
         try:
             super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            # PyTorch and safetensors have errors of their own for a disk that is full
+            shutil.rmtree(staging, ignore_errors=True)
+            kept = last_checkpoint(run)
+            left = f"the last checkpoint is {kept}" if kept else "there is no checkpoint yet"
+            raise OutputError(f"cannot be written: {_first_line(error)}", where=str(run / name), hint=left) from None
         finally:
             self._staging, self.args.save_total_limit = None, limit
+        # it knows the place where this one is written; and every process must know, as all load it at the end
+        best = self.state.best_global_step == step
+        self.state.best_model_checkpoint = str(run / name) if best else before
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             made = staging / name
-            if self.state.best_global_step:
-                self.state.best_model_checkpoint = str(run / f"checkpoint-{self.state.best_global_step}")
-                self.state.save_to_json(str(made / TRAINER_STATE))
+            self.state.save_to_json(str(made / TRAINER_STATE))
             # pickled, and nothing reads it
             (made / ARGUMENTS).unlink(missing_ok=True)
             _sync(made)
@@ -170,10 +197,17 @@ class _Watch(TrainerCallback):
     def __init__(self, trainer: MixTrainer) -> None:
         self._trainer = trainer
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Find the best checkpoint in this run's folder, wherever that was when the path was written down."""
+        if state.best_model_checkpoint:
+            state.best_model_checkpoint = str(Path(args.output_dir) / Path(state.best_model_checkpoint).name)
+
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop before a step that is not a number."""
         self._trainer.check_finite()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Stop with a checkpoint when the run is asked to end."""
         if _agreed(self._trainer.ending, args):
             self._trainer.ending = True
             control.should_save = True
@@ -210,6 +244,40 @@ def last_checkpoint(run: Path) -> Path | None:
         with suppress(ValueError):
             found[int(path.name.removeprefix("checkpoint-"))] = path
     return found[max(found)] if found else None
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Raise TrainError if a checkpoint cannot be gone on from: it is damaged, or its weights are no safetensors."""
+    with _loading(str(checkpoint)):
+        if not any((checkpoint / name).is_file() for name in WEIGHTS):
+            raise ValueError("it has no safetensors")
+        TrainerState.load_from_json(str(checkpoint / TRAINER_STATE))
+
+
+@contextmanager
+def _loading(checkpoint: str | None) -> Iterator[None]:
+    """Turn what reading a checkpoint raises into words. Pickles in it are of tensors alone: no code is run."""
+    try:
+        yield
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        SafetensorError,
+    ) as error:
+        reason = f"the checkpoint cannot be read: {_first_line(error)}"
+        hint = "remove it to go on from the one before, or start anew with --force"
+        raise TrainError(reason, where=str(checkpoint), hint=hint) from None
+
+
+def _first_line(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error).strip()
+    return visible(text.splitlines()[0]) if text else type(error).__name__
 
 
 def _keep(run: Path, limit: int | None, needed: set[str | None]) -> None:

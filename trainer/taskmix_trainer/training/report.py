@@ -29,7 +29,8 @@ def make_report(manifest: Manifest, run: Mapping[str, Any], history: Sequence[Ma
     charts = "".join(f"<h2>{html.escape(_WORDS.get(name, name))}</h2>{chart(lines)}" for name, lines in groups.items())
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(manifest.target)}</title>"
-        f"<style>{_STYLE}</style><h1>{html.escape(manifest.target)}</h1>{_facts(manifest, run, history)}{charts}</html>\n"
+        f"<style>{_STYLE}</style><h1>{html.escape(manifest.target)}</h1>{_facts(manifest, run, history)}{charts}"
+        "</html>\n"
     )
 
 
@@ -84,14 +85,19 @@ def chart(lines: Sequence[tuple[str, Points]], x_label: str = "step") -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{float(height) + 4:.1f}" text-anchor="end">{_number(y)}</text>')
     for x in (x0, x1):
         anchor = "start" if x == x0 else "end"
-        parts.append(f'<text x="{at(x, y0).split(",")[0]}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{_number(x)}</text>')
+        parts.append(
+            f'<text x="{at(x, y0).split(",")[0]}" y="{_HEIGHT - 8}" text-anchor="{anchor}">{_number(x)}</text>'
+        )
     parts.append(f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 8}" text-anchor="middle">{html.escape(x_label)}</text>')
     for number, (name, line) in enumerate(lines):
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(at(x, y) for x, y in line)
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="1.6" points="{path}"/>')
-        parts += [f'<circle r="2.4" fill="{colour}" cx="{p.split(",")[0]}" cy="{p.split(",")[1]}"/>'
-                  for p in path.split() if len(line) < 30]
+        parts += [
+            f'<circle r="2.4" fill="{colour}" cx="{p.split(",")[0]}" cy="{p.split(",")[1]}"/>'
+            for p in path.split()
+            if len(line) < 30
+        ]
         if len(lines) > 1:
             x = _LEFT + 10 + 150 * number
             parts.append(f'<text x="{x}" y="10" style="fill:{colour}">{html.escape(name)}</text>')

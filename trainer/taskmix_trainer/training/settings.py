@@ -116,7 +116,9 @@ def make_budget(settings: Settings, head: Head, longest: int, world: int, *, pac
         return Budget(epochs, examples=size, micro=micro, steps=settings.steps)
     tokens = settings.batch_tokens or recipe.batch_tokens or 0
     if settings.accumulate is not None:
-        raise UsageError("--accumulate goes with --batch-size", hint="--micro-tokens says how large a part of a step is")
+        raise UsageError(
+            "--accumulate goes with --batch-size", hint="--micro-tokens says how large a part of a step is"
+        )
     micro_tokens = settings.micro_tokens or max(longest, min(tokens // world, 8192))
     if micro_tokens < longest:
         raise UsageError(f"an example has {longest:,} tokens, and --micro-tokens is {micro_tokens:,}")
@@ -134,6 +136,8 @@ def make_arguments(settings: Settings, recipe: Recipe, plan: Plan, world: int, m
     import torch
     from transformers import TrainingArguments
 
+    if settings.lora is not None and settings.model.size is not None:
+        raise UsageError("--lora trains beside weights that are there, and random ones are kept nowhere")
     known = {each.name for each in dataclasses.fields(TrainingArguments)}
     for name in settings.more:
         if name in OURS:
@@ -180,7 +184,24 @@ def make_arguments(settings: Settings, recipe: Recipe, plan: Plan, world: int, m
         values |= {"load_best_model_at_end": True, "metric_for_best_model": f"eval_{metric}"}
         values["greater_is_better"] = metric != "loss"
     values |= settings.more
+    _check_sharding(values, world)
     try:
         return TrainingArguments(**values)
     except (ValueError, TypeError, ImportError) as error:
         raise UsageError(f"the arguments of training make no sense: {str(error).splitlines()[0]}") from None
+
+
+def _check_sharding(values: Mapping[str, Any], world: int) -> None:
+    """Raise UsageError where a model is to be spread over devices, and would not be, or not safely."""
+    if not values.get("fsdp"):
+        return
+    if world == 1:
+        raise UsageError(
+            "--set fsdp: there is one process", hint="start several: torchrun --nproc-per-node 8 -m taskmix"
+        )
+    if values["use_cpu"]:
+        # accelerate takes no notice of it on the CPU: every process would have the whole model
+        raise UsageError("--set fsdp: accelerate shards models over GPUs alone")
+    config = values.get("fsdp_config") or {}
+    if isinstance(config, Mapping) and "SHARDED" in str(config.get("state_dict_type", "")):
+        raise UsageError("--set fsdp_config: checkpoints in shards have pickles, which are not read; leave it out")

@@ -21,11 +21,13 @@ class History(TrainerCallback):
         self._path = path
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin the file, with what was logged before the checkpoint that the run goes on from."""
         if state.is_world_process_zero:
             # what was logged after the checkpoint will be logged again
             self._path.write_text("".join(map(_line, state.log_history)), "utf-8")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Write a line."""
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
@@ -51,6 +53,7 @@ class Bar(TrainerCallback):
         self._begun: tuple[float, int] = (0.0, 0)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Put up the bar, on a terminal."""
         self._begun = (time.monotonic(), state.global_step)
         if not state.is_world_process_zero or not self._console.is_terminal:
             return
@@ -60,10 +63,12 @@ class Bar(TrainerCallback):
         self._bar.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Move the bar on."""
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Show the figures of training, or those of an evaluation on a line of their own."""
         if not state.is_world_process_zero or not logs or "train_runtime" in logs:
             return
         evaluated = {name.removeprefix("eval_"): value for name, value in logs.items() if name.startswith("eval_")}
@@ -77,9 +82,12 @@ class Bar(TrainerCallback):
             self._last = time.monotonic()
             seconds, start = time.monotonic() - self._begun[0], self._begun[1]
             left = seconds / max(state.global_step - start, 1) * (state.max_steps - state.global_step)
-            self._say(f"step {state.global_step:,} of {state.max_steps:,}: {_training(self._shown)}, {left:,.0f} s left")
+            self._say(
+                f"step {state.global_step:,} of {state.max_steps:,}: {_training(self._shown)}, {left:,.0f} s left"
+            )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Take the bar away."""
         self.close()
 
     def close(self) -> None:
