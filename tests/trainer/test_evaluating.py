@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from taskmix_trainer.evaluation import mixtures, shown
+from taskmix_trainer.evaluation.generating import generate
 from taskmix_trainer.evaluation.posing import Example, Group, read_groups
 from taskmix_trainer.evaluation.running import Options, evaluate
 from taskmix_trainer.evaluation.scores import read_records
@@ -153,7 +154,7 @@ def test_answers_stop_at_the_gap_only_after_worked_examples() -> None:
 
 def test_groups_that_end_alike_are_written_together(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    real = mixtures.generate
+    real = generate
 
     def counted(model: Any, tokenizer: Any, prompts: Any, **options: Any) -> Any:
         calls.append((len(prompts), options["max_new_tokens"], options["stops"]))

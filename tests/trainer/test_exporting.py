@@ -60,7 +60,9 @@ def harness(model: str, exported: Path, tasks: list[str]) -> Mapping[str, Any]:
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     manager = TaskManager(include_path=str(exported), include_defaults=False)
     opened = HFLM(pretrained=model, device="cpu", dtype="float32", batch_size=8)
-    found = simple_evaluate(opened, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True)
+    found: Mapping[str, Any] | None = simple_evaluate(
+        opened, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=True
+    )
     assert found is not None
     return found
 

@@ -197,8 +197,8 @@ def test_worked_examples_are_others_of_task_and_template(mixtures: Mapping[str, 
 def test_worked_examples_follow_from_the_seed_and_not_from_the_limit(mixtures: Mapping[str, Mixture]) -> None:
     mixture = mixtures["prompt-completion"]
 
-    def prompts(**options: int) -> dict[str, str]:
-        found = asked(read_groups(mixture, ["validation", "heldout"], None, shots=2, **options))
+    def prompts(seed: int = 0, limit: int | None = None) -> dict[str, str]:
+        found = asked(read_groups(mixture, ["validation", "heldout"], None, shots=2, seed=seed, limit=limit))
         return {name: each.prompt for name, each in found.items()}
 
     whole, again, other, few = prompts(), prompts(), prompts(seed=1), prompts(limit=1)

@@ -88,7 +88,7 @@ def test_labels_of_texts(task: Any, shared_data: Path, tmp_path: Path) -> None:
     labels = ["negative", "positive"]
     model = save_model(tmp_path / "model", "sequence-classification", texts, labels)
     found = evaluate(model, task("sentiment"), Options(limit=60))
-    theirs = pipeline("text-classification", model=model.name, device="cpu")
+    theirs: Any = pipeline("text-classification", model=model.name, device="cpu")
     words = [each["label"] for each in theirs(texts, truncation=True)]
     assert predicted(found) == words
     assert [each["right"] for each in found.predictions] == [labels[at] for at in gold]
@@ -115,7 +115,7 @@ def test_labels_of_pairs_that_are_cut(task: Any, shared_data: Path, tmp_path: Pa
     texts = [row[name] for row in rows for name in ("premise", "hypothesis")]
     model = save_model(tmp_path / "model", "sequence-classification", texts, ["yes", "no"])
     found = evaluate(model, task("pairs"), Options(limit=30, max_length=48))
-    theirs = pipeline("text-classification", model=model.name, device="cpu")
+    theirs: Any = pipeline("text-classification", model=model.name, device="cpu")
     pairs = [{"text": row["premise"], "text_pair": row["hypothesis"]} for row in rows]
     words = [theirs(pair, truncation=True, max_length=48)["label"] for pair in pairs]
     assert predicted(found) == words
@@ -133,7 +133,7 @@ def test_several_labels(task: Any, shared_data: Path, tmp_path: Path) -> None:
     labels = names["default"]["labels"]["feature"]["names"]
     model = save_model(tmp_path / "model", "sequence-classification", texts, labels, multi_label=True)
     found = evaluate(model, target, Options(limit=50))
-    theirs = pipeline("text-classification", model=model.name, device="cpu", top_k=None)
+    theirs: Any = pipeline("text-classification", model=model.name, device="cpu", top_k=None)
     sets = [
         {each["label"] for each in scores if each["score"] > 0.5}
         for scores in theirs(texts, function_to_apply="sigmoid")
