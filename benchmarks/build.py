@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CATALOG = ROOT / "tests/catalogs/everything.yaml"
 MIXTURE = "everything"
-TASK = "dbpedia_14"
+TASK = "dbpedia_14-test"
 TEMPLATES = """\
 - name: what-is-it
   instruction: |-

@@ -100,6 +100,9 @@ class HoldoutSpec(_Model):
     clusters: list[str] = Field(default_factory=list, description="Whole skills.")
     tasks: list[str] = Field(default_factory=list, description="Single tasks.")
     templates: Annotated[int, Field(ge=0)] = Field(0, description="So many phrasings of each seen task.")
+    paired_clusters: bool = Field(
+        True, description="Whether the clusters that the catalog pairs with a held-out one leave train."
+    )
 
 
 class TokensSpec(_Model):

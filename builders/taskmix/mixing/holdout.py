@@ -130,7 +130,8 @@ def assign_roles(catalog: Catalog, mixture: str, selected: Collection[str]) -> R
         for name in selected
         if name in spec.holdout.tasks or catalog.tasks[name].spec.cluster in spec.holdout.clusters
     }
-    related = {**paired(catalog, held), **relatives(catalog.tasks.values(), held)}
+    partners = paired(catalog, held) if spec.holdout.paired_clusters else {}
+    related = {**partners, **relatives(catalog.tasks.values(), held)}
     excluded = {name: related[name] for name in sorted(selected) if name in related}
     train = tuple(name for name in sorted(selected) if name not in held and name not in excluded)
     if not train:
