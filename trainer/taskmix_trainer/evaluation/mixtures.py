@@ -39,6 +39,7 @@ def ask(
     max_length: int | None,
     new_tokens: int | None = None,
     separator_scored: bool = False,
+    complete: bool = False,
     programs: Mapping[str, Programs] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Asked:
@@ -51,15 +52,19 @@ def ask(
         max_length: the tokens that the model takes.
         new_tokens: tokens that are written at most; by default 128, of code 512.
         separator_scored: see `choices.causal_questions`.
+        complete: whether prompts have all special tokens already.
         programs: by task, what to run the code with that is written; without it none is run.
         progress: called with the number of examples that are done.
     """
     notes: list[str] = []
     ranked = [group for group in groups if group.ranks]
     written = _runnable([group for group in groups if not group.ranks], programs or {}, notes)
-    records, predictions = _ranked(model, tokenizer, ranked, max_length, separator_scored, notes, progress)
+    rules = {"separator_scored": separator_scored, "complete": complete}
+    records, predictions = _ranked(model, tokenizer, ranked, max_length, rules, notes, progress)
     done = len(predictions)
-    texts = _write(model, tokenizer, written, max_length, new_tokens, notes, lambda count: progress(done + count))
+    texts = _write(
+        model, tokenizer, written, max_length, new_tokens, complete, notes, lambda count: progress(done + count)
+    )
     for group, answers in zip(written, texts, strict=True):
         record, each = _compared(group, answers, (programs or {}).get(group.task))
         records.append(record)
@@ -87,7 +92,7 @@ def _ranked(
     tokenizer: Any,
     groups: Sequence[Group],
     max_length: int | None,
-    separator_scored: bool,
+    rules: Mapping[str, bool],
     notes: list[str],
     progress: Callable[[int], None],
 ) -> tuple[list[Record], list[dict[str, Any]]]:
@@ -99,7 +104,7 @@ def _ranked(
     if model.config.is_encoder_decoder:
         questions = encoder_questions(tokenizer, *asked, max_length=max_length)
     else:
-        questions = causal_questions(tokenizer, *asked, max_length=max_length, separator_scored=separator_scored)
+        questions = causal_questions(tokenizer, *asked, max_length=max_length, **rules)
     found = rank(model, questions, progress=progress)
     if found.truncated:
         notes.append(f"{found.truncated:,} prompts were longer than the model reads, and lost their beginning")
@@ -132,6 +137,7 @@ def _write(
     groups: Sequence[Group],
     max_length: int | None,
     new_tokens: int | None,
+    complete: bool,
     notes: list[str],
     progress: Callable[[int], None],
 ) -> list[list[Generated]]:
@@ -150,6 +156,7 @@ def _write(
             max_new_tokens=limit,
             stops=stops,
             max_length=max_length,
+            complete=complete,
             progress=lambda count, before=before: progress(before + count),  # type: ignore[misc]
         )
         rest = iter(made.generated)
