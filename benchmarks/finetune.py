@@ -18,14 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 PAGE, PLOT = ROOT / "docs/training-results.md", ROOT / "docs/training-results.svg"
 START, END = "<!-- figures: benchmarks/finetune.py --write -->", "<!-- end -->"
 BUILTIN = ROOT / "catalog.yaml"
-SECONDS = "seconds.json"
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,12 @@ def sampled(data: Path, task: Task, rows: int | None, validation: int | None, to
 
 
 def train(name: str, model: Path, mirror: Path, out: Path, more: Sequence[str]) -> None:
-    """Train on a task, unless that is done; note the seconds it took."""
+    """Train on a task, unless that is done."""
     if run(out).get("done"):
         return
     command = [sys.executable, "-c", "from taskmix.cli import main; main()", "train", name]
     command += ["--catalog", str(BUILTIN), "--mirror", str(mirror), "--model", str(model), "--out", str(out), *more]
-    started = perf_counter()
     subprocess.run(command, check=True)
-    (out / SECONDS).write_text(json.dumps(perf_counter() - started), "utf-8")
 
 
 def run(out: Path) -> dict[str, Any]:
@@ -124,18 +120,17 @@ def counts(given: Sequence[str]) -> dict[str, int]:
 def table(model: str, out: Path, names: Sequence[str]) -> str:
     """Return the table of all finished runs."""
     lines = [
-        "| task | rows | epochs | steps | learning rate | " + f"{model}, validation | published | minutes |",
-        "| --- | ---: | ---: | ---: | ---: | --- | --- | ---: |",
+        "| task | rows | epochs | steps | learning rate | " + f"{model}, validation | published |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
     ]
     for name in names:
         found = run(out / name)
         metrics, used = found["metrics"], found["used"]
         reached = ", ".join(f"{metric} {100 * metrics[metric]:.1f}" for metric in TASKS[name].metrics)
         size, measured = (f"{found['splits'][split]['rows']:,}" for split in ("train", "validation"))
-        minutes = json.loads((out / name / SECONDS).read_text("utf-8")) / 60
         lines.append(
             f"| {name} | {size} | {used['epochs']:g} | {found['steps']:,} | {used['learning_rate']:g} "
-            f"| {reached} (of {measured} rows) | {TASKS[name].published} | {minutes:,.0f} |"
+            f"| {reached} (of {measured} rows) | {TASKS[name].published} |"
         )
     return "\n".join(lines)
 
