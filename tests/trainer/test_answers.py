@@ -34,14 +34,14 @@ def test_without_unanswerable_questions_it_is_torchmetrics(questions: list[tuple
     )
     found = values(answer_scores(predictions, references))
     assert 100 * found["squad_f1"] == pytest.approx(expected["f1"].item(), abs=1e-3)
-    assert 100 * found["exact_match"] == pytest.approx(expected["exact_match"].item(), abs=1e-3)
+    assert 100 * found["squad_exact"] == pytest.approx(expected["exact_match"].item(), abs=1e-3)
 
 
 def test_a_question_without_an_answer_is_right_if_nothing_is_said() -> None:
     found = answer_scores(["", "Paris", None, "in Paris"], [[], [], ["Paris"], ["Paris", "the"]])
     assert values(found) == {
         "squad_f1": pytest.approx((1 + 0 + 0 + 2 / 3) / 4),
-        "exact_match": 0.25,
+        "squad_exact": 0.25,
         "has_answer_f1": pytest.approx(1 / 3),
         "has_answer_exact": 0.0,
         "no_answer_f1": 0.5,
@@ -51,7 +51,7 @@ def test_a_question_without_an_answer_is_right_if_nothing_is_said() -> None:
 
 
 def test_under_version_2_references_that_are_nothing_are_none() -> None:
-    assert values(answer_scores(["", "x"], [["the", "."], ["x"]], version_2=True))["exact_match"] == 1
+    assert values(answer_scores(["", "x"], [["the", "."], ["x"]], version_2=True))["squad_exact"] == 1
     assert answer_scores([""], [["the"]], version_2=True).answerable == (False,)
 
 

@@ -87,7 +87,13 @@ def test_numbers_are_equal_by_value() -> None:
     assert equal("3.3333333", "10/3") == 1
     assert equal("3.33", "10/3") == 0
     assert equal("0", "0.0") == 1
-    assert equal("none", "none") == 0
+    assert equal("none", "0") == 0
+
+
+def test_a_reference_without_a_number_is_compared_as_text() -> None:
+    assert equal("B.", "b") == 1
+    assert equal("C", "b") == 0
+    assert equal(None, "b") == 0
 
 
 def test_any_reference_will_do() -> None:

@@ -1,4 +1,4 @@
-"""`mix train`: it parses, calls one function and prints what that gives.
+"""`mix train`, `mix eval` and `mix compare`: each parses, calls one function and prints what that gives.
 
 Nothing here imports PyTorch before a command runs, so that `mix --help` stays quick.
 """
@@ -217,5 +217,177 @@ def _remarks() -> None:
     logging.getLogger("taskmix.trainer").setLevel(logging.INFO)
 
 
-COMMANDS: Mapping[str, click.Command] = {"train": train}
+@click.command("eval", epilog="Example: mix eval runs/review-sentiment review-sentiment")
+@click.argument("names", nargs=-1, required=True, metavar="[MODEL] TARGET", type=_Any())
+@form_option
+@catalog_option
+@mirror_option
+@click.option("--revision", help="A branch, tag or commit of a model on the hub.")
+@click.option("--split", "splits", multiple=True, help="[default: validation, of a mixture all evaluation splits]")
+@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
+@click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
+@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1), help="[default: 128, of code 512]")
+@click.option("--max-length", type=click.IntRange(8), help="Tokens of a feature, for classic heads.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of worked examples and intervals.")
+@click.option(
+    "--separator-scored",
+    is_flag=True,
+    help="Score white space that ends a prompt with each choice, as lm-evaluation-harness does.",
+)
+@click.option("--run-code", is_flag=True, help="Run what is written for code tasks against their tests, sandboxed.")
+@click.option("--templates", is_flag=True, help="Show the figures of each template too.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write figures to this file (JSON), or the --export here.")
+@click.option("--predictions", type=click.Path(path_type=Path, dir_okay=False), help="Write predictions (JSON lines).")
+@click.option("--export", type=click.Choice(["lm-eval"]), help="Write TARGET's held-out tasks for another evaluator.")
+@json_option
+def evaluate(
+    names: tuple[str, ...],
+    form: Any,
+    catalog: Path | None,
+    mirror: Path | None,
+    revision: str | None,
+    export: str | None,
+    **options: Any,
+) -> None:
+    """Measure MODEL on TARGET: a task of the catalog with its classic head, or a mixture.
+
+    Of a mixture: seen tasks, unseen phrasings and held-out tasks. Where there are choices the likeliest is taken, by the
+    sum of its tokens' log-probabilities and by that for its length; elsewhere an answer is written and compared with the
+    references. Of each task the median over its templates, with a bootstrap interval, beside majority and chance.
+    """
+    if len(names) != (1 if export else 2):
+        raise UsageError("--export takes a TARGET alone" if export else "name a MODEL and a TARGET")
+    with trainer_packages():
+        _remarks()
+        from taskmix_trainer.targets import resolve
+
+        found = resolve(names[-1], catalog=catalog, mirror=mirror, form=form)
+        if export:
+            _export(found, options["splits"], options["out"], options["limit"])
+        else:
+            _evaluate(names[0], revision, found, {**options, "catalog": catalog, "mirror": mirror})
+
+
+def _evaluate(name: str, revision: str | None, target: Any, options: dict[str, Any]) -> None:
+    from taskmix_trainer.evaluation import shown
+    from taskmix_trainer.evaluation.running import Options, evaluate
+    from taskmix_trainer.models.opening import ModelName
+
+    shows = {key: options.pop(key) for key in ("templates", "out", "predictions", "as_json")}
+    with counting("evaluated") as report:
+        done = evaluate(ModelName(name, revision), target, Options(**options), report)
+    if shows["out"]:
+        write_whole(shows["out"], shown.as_json(done))
+    if shows["predictions"]:
+        lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in done.predictions)
+        write_whole(shows["predictions"], "".join(lines))
+    click.echo(shown.as_json(done) if shows["as_json"] else shown.as_text(done, templates=shows["templates"]), nl=False)
+    for note in done.notes:
+        click.echo(note, err=True)
+
+
+def _export(target: Any, splits: tuple[str, ...], out: Path | None, limit: int | None) -> None:
+    from taskmix_trainer.evaluation.exporting import export_lm_eval
+    from taskmix_trainer.targets import Mixture
+
+    if not isinstance(target, Mixture):
+        raise UsageError("only mixtures have held-out tasks to export", hint="--as instruct makes one of a task")
+    folder = out or Path("lm-eval") / target.name
+    written = export_lm_eval(target, splits or ("heldout",), folder, limit)
+    click.echo(f"{folder}: {written:,} tasks; now: lm_eval --include_path {folder} --tasks taskmix-{target.name}")
+
+
+@contextmanager
+def counting(done: str) -> Iterator[Any]:
+    """Yield what is called with numbers of examples; they are counted on a terminal's stderr."""
+    from rich.console import Console
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda count: None
+        return
+    columns = (TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        shown = bar.add_task(done, total=None)
+        yield lambda count: bar.update(shown, completed=count)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all. Raises OutputError if it cannot be written."""
+    from taskmix.errors import OutputError
+
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
+
+
+@click.command(epilog="Example: mix compare starter --task review-sentiment --model scratch:tiny --epochs 3 --limit 20")
+@click.argument("name", type=_Any(), metavar="MIXTURE")
+@click.option("--task", required=True, help="The task that the second model is fine-tuned on.")
+@model_option
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of everything.  [default: runs/compare-MIXTURE]")
+@catalog_option
+@mirror_option
+@click.option("--revision", help="A branch, tag or commit of a model on the hub.")
+@click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes, in both runs.")
+@click.option("--steps", type=click.IntRange(1), help="At most so many steps, in both runs.")
+@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True))
+@click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step.")
+@click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
+@click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
+@click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task to evaluate.")
+@click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
+@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1))
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@json_option
+def compare(name: str, task: str, catalog: Path | None, mirror: Path | None, as_json: bool, **options: Any) -> None:
+    """Take MODEL three ways, and ask each the same: as it is, fine-tuned on TASK, instruction-tuned on MIXTURE.
+
+    Each is measured on the task, on the other tasks that the mixture trains on, and on those that it holds out, beside
+    majority and chance. Runs that are done are not done again.
+    """
+    with trainer_packages():
+        _remarks()
+        _compare(name, task, catalog, mirror, options, as_json=as_json)
+
+
+def _compare(
+    name: str, task: str, catalog: Path | None, mirror: Path | None, options: dict[str, Any], *, as_json: bool
+) -> None:
+    from taskmix_trainer import comparing
+    from taskmix_trainer.evaluation.running import Options
+    from taskmix_trainer.models.opening import ModelName
+    from taskmix_trainer.targets import Mixture, resolve
+    from taskmix_trainer.tokens.preparing import Wanted
+    from taskmix_trainer.training.settings import Settings
+
+    if options["model"] is None:
+        raise UsageError("which model?", hint="--model with an id on the hub, a folder, or scratch:tiny")
+    model = ModelName(options.pop("model"), options.pop("revision"))
+    found = resolve(name, catalog=catalog, mirror=mirror, form="instruct")
+    single = resolve(task, catalog=catalog, mirror=mirror, form="instruct")
+    assert isinstance(found, Mixture)
+    assert isinstance(single, Mixture)
+    wanted = Wanted(model, max_length=options.pop("max_length"))
+    asked = {key: options.pop(key) for key in ("limit", "shots", "new_tokens")}
+    out = options.pop("out") or Path("runs") / f"compare-{found.name}"
+    made = comparing.compare(
+        found,
+        single,
+        task,
+        Settings(model, out, **options),
+        wanted,
+        Options(**asked, seed=options["seed"]),
+        say=lambda text: click.echo(text, err=True),
+    )
+    comparing.write(made, out)
+    click.echo(comparing.as_json(made) if as_json else comparing.as_markdown(made), nl=False)
+
+
+COMMANDS: Mapping[str, click.Command] = {"train": train, "eval": evaluate, "compare": compare}
 """The commands that this package adds to `mix`."""

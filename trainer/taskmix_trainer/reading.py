@@ -63,6 +63,24 @@ class RawReader:
                 ids = [f"{part.source_split}:{row}" for row in values.pop("source_row")]
                 yield _named(self.kind, {**values, "row": ids})
 
+    def tests(self, split: str) -> Iterator[tuple[tuple[str, int], str, str]]:
+        """Yield the origin of each row of a split with its tests, and what its program begins with.
+
+        Nothing where the task has no column `tests`.
+
+        Raises:
+            TaskmixError: a row cannot be used; file, task and row are named.
+        """
+        part = self._task.splits[split]  # type: ignore[index]
+        names = [name for name in ("tests", "program_start") if name in self._task.variables()]
+        if "tests" not in names:
+            return
+        for frame in self._task.batches(part, names):
+            for row in frame.iter_rows(named=True):
+                tests, start = row["tests"], row.get("program_start")
+                lines = "\n".join(map(str, tests)) if isinstance(tests, list) else str(tests or "")
+                yield (part.source_split, row["source_row"]), lines, start or ""
+
 
 @contextmanager
 def open_raw(target: RawTask) -> Iterator[RawReader]:

@@ -34,6 +34,17 @@ class RawTask:
 
     def source_sha256(self) -> str:
         """Return a hash of what its rows follow from: what the catalog says, and the files. Raises SourceError."""
+        commit, files = self.files()
+        spec = self.entry.spec.model_dump(mode="json", by_alias=True, exclude={"note", "citation", "templates"})
+        text = json.dumps([self.name, spec, commit, files], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def files(self) -> tuple[str | None, dict[str, str]]:
+        """Return the commit of its source, if it has one, and the hash of each file, as a lock has them.
+
+        Raises:
+            SourceError: there is no such source.
+        """
         from taskmix.caching.entries import open_cache
         from taskmix.caching.fingerprints import Fingerprints
         from taskmix.output.inputs import task_inputs
@@ -41,10 +52,7 @@ class RawTask:
 
         made = task_inputs(self.entry, find_source(self.entry, self.mirror), {})
         hashes = Fingerprints(open_cache()).of(made.files)
-        spec = self.entry.spec.model_dump(mode="json", by_alias=True, exclude={"note", "citation", "templates"})
-        files = {path.relative_to(made.root).as_posix(): digest for path, digest in hashes.items()}
-        text = json.dumps([self.name, spec, made.commit, files], sort_keys=True, ensure_ascii=False)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return made.commit, {path.relative_to(made.root).as_posix(): digest for path, digest in hashes.items()}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ KINDS = (
 
 TRAINER = "taskmix_trainer.cli"
 """The package beside this one: its commands are found by name, since nothing here may need what they need."""
-TRAINER_COMMANDS = ("train",)
+TRAINER_COMMANDS = ("train", "eval", "compare")
 
 
 class _Group(click.Group):

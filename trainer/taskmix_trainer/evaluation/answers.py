@@ -24,7 +24,7 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 @dataclass(frozen=True)
 class AnswerScores:
-    """The measures `squad_f1` and `exact_match`, and with unanswerable questions the same for each part.
+    """The measures `squad_f1` and `squad_exact`, and with unanswerable questions the same for each part.
 
     `answerable` tells which examples have an answer.
     """
@@ -75,7 +75,7 @@ def answer_scores(
     pairs = [(prediction or "", each) for prediction, each in zip(predictions, accepted, strict=True)]
     f1s = np.array([max(overlap(text, one) for one in each) for text, each in pairs], dtype=np.float64)
     exacts = np.array([max(exact(text, one) for one in each) for text, each in pairs], dtype=np.float64)
-    measures = [mean_of("squad_f1", f1s), mean_of("exact_match", exacts)]
+    measures = [mean_of("squad_f1", f1s), mean_of("squad_exact", exacts)]
     if version_2:
         has = np.array(answerable, dtype=bool)
         for part, chosen in (("has_answer", has), ("no_answer", ~has)):

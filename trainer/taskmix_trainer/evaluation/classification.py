@@ -86,7 +86,7 @@ def multi_label(
     """Return micro-F1, macro-F1 and the share of examples whose whole set of labels is right.
 
     Macro-F1 is over the labels that occur in gold or predictions; scikit-learn's, on indicator matrices, is over all
-    columns, so give it those alone to compare.
+    columns, so name those as its `labels` to compare.
 
     Raises:
         ValueError: lengths differ, or an index is out of range.

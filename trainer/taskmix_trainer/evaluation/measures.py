@@ -45,7 +45,7 @@ class Measure:
         return float(pool(self.pooling, self.terms.sum(axis=0, keepdims=True))[0])
 
 
-def mean_of(metric: str, scores: Sequence[float] | Sequence[bool] | Floats) -> Measure:
+def mean_of(metric: str, scores: Sequence[float] | Floats | NDArray[np.bool_]) -> Measure:
     """Return the measure that is the mean of one score an example (0 to 1)."""
     values = np.asarray(scores, dtype=np.float64).reshape(-1, 1)
     return Measure(metric, "mean", np.concatenate([values, np.ones_like(values)], axis=1))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 from taskmix_trainer.evaluation.measures import Measure, mean_of
-from taskmix_trainer.evaluation.texts import best
+from taskmix_trainer.evaluation.texts import best, same
 
 _DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
 _NUMBER = rf"(?:{_DIGITS}(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![0-9])"
@@ -48,9 +48,14 @@ def final_number(text: str | None) -> Fraction | None:
 
 
 def equal(prediction: str | None, reference: str) -> float:
-    """Return 1 if both end on the same number, to one part in a million; without one in the reference, 0."""
+    """Return 1 if both end on the same number, to one part in a million, else 0.
+
+    A reference without a number, such as an option's letter, is compared as text (`texts.same`).
+    """
     guess, right = final_number(prediction), final_number(reference)
-    if guess is None or right is None:
+    if right is None:
+        return same(prediction or "", reference)
+    if guess is None:
         return 0.0
     return float(guess == right or abs(guess - right) <= _TOLERANCE * abs(right))
 

@@ -1,6 +1,6 @@
 """A classic head, or a language model's loss, on an evaluation split of a raw task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ class RawResult:
         classes: of each label or entity type.
         rows: the rows, in order.
         predictions: what was predicted for each row, in words.
+        gold: the right label or option of each row, where there is one; and how many there are to choose from.
+        choices: see `gold`.
     """
 
     loss: float
@@ -37,6 +39,8 @@ class RawResult:
     classes: tuple[ClassScore, ...] = ()
     rows: tuple[str, ...] = ()
     predictions: tuple[Any, ...] = ()
+    gold: tuple[int, ...] = ()
+    choices: tuple[int, ...] = ()
 
 
 def metric_of(head: Head, *, multi_label: bool) -> str:
@@ -110,15 +114,35 @@ def evaluate_split(
     if manifest.multi_label:
         sets = [np.flatnonzero(logits > 0).tolist() for logits in each]
         several = multi_label(gold, sets, manifest.labels)
-        return RawResult(found.mean_loss, several.measures, several.classes, names, tuple(sets))
+        return RawResult(
+            found.mean_loss,
+            several.measures,
+            several.classes,
+            names,
+            tuple([manifest.labels[at] for at in each] for each in sets),
+        )
     best = [int(logits.argmax()) for logits in each]
     if head.name == "multiple-choice":
         options = max(len(row["choices"]) for row in rows)
         accuracy = single_label(gold, best, [str(at) for at in range(options)]).measures[:1]
-        return RawResult(found.mean_loss, accuracy, (), names, tuple(best))
+        counts = tuple(len(row["choices"]) for row in rows)
+        return RawResult(found.mean_loss, accuracy, (), names, tuple(best), tuple(gold), counts)
     one = single_label(gold, best, manifest.labels)
     words = tuple(manifest.labels[at] for at in best)
-    return RawResult(found.mean_loss, one.measures, one.classes, names, words)
+    counts = (len(manifest.labels),) * len(gold)
+    return RawResult(found.mean_loss, one.measures, one.classes, names, words, tuple(gold), counts)
+
+
+def gold_in_words(row: Mapping[str, Any], manifest: Manifest) -> Any:
+    """Return what is right for a row, in the form of its prediction."""
+    if "answers" in row:
+        return row["answers"]
+    if "tags" in row:
+        return row["tags"]
+    if "choices" in row:
+        return row["label"]
+    several = isinstance(row["label"], list)
+    return [manifest.labels[at] for at in row["label"]] if several else manifest.labels[row["label"]]
 
 
 def _answers(rows: Sequence[dict[str, Any]], tokens: Tokens, each: Sequence[Array]) -> list[str]:

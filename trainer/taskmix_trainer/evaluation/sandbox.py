@@ -18,7 +18,6 @@ common mischief of a model, no jail against an attacker. For that use a containe
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -32,14 +31,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from taskmix.errors import UsageError
+
 Outcome = Literal["passed", "failed", "timeout", "killed"]
 
 _MEBIBYTE = 1 << 20
 _KEPT = 4_000
 _LOOK = 0.05
 _RUNNER = """
-import os, sys
+import os, resource, sys
 done = int(sys.argv[1])
+for each in sys.argv[2:]:
+    name, _, bound = each.partition("=")
+    try:
+        which = getattr(resource, name)
+        hard = resource.getrlimit(which)[1]
+        bound = int(bound) if hard == resource.RLIM_INFINITY else min(int(bound), hard)
+        resource.setrlimit(which, (bound, bound))
+    except (AttributeError, ValueError, OSError):
+        pass  # macOS has not all of them
 word = os.read(0, 64)
 with open("program.py", encoding="utf-8") as file:
     source = file.read()
@@ -47,6 +57,7 @@ os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
 exec(compile(source, "program.py", "exec"), {"__name__": "__main__"})
 os.write(done, word)
 """
+# The limits are set in there and not by `preexec_fn`, which is unsafe, and warned of, where there are threads.
 
 
 @dataclass(frozen=True)
@@ -121,8 +132,11 @@ def run_tests(program: str, tests: str, limits: Limits | None = None) -> Verdict
         limits: by default those of `Limits`.
 
     Raises:
+        UsageError: this is Windows, which has no such limits.
         OSError: no process can be started here.
     """
+    if os.name != "posix":
+        raise UsageError("generated code is run on Linux and macOS alone", hint="leave out the tests of code")
     limits = limits or Limits()
     with tempfile.TemporaryDirectory(prefix="taskmix-sandbox-", ignore_cleanup_errors=True) as folder:
         source = Path(folder) / "program.py"
@@ -160,7 +174,7 @@ def _run(folder: Path, limits: Limits, output: int) -> _Ending:
     """
     word = os.urandom(16).hex().encode()
     reading, writing = os.pipe()
-    python = [sys.executable, "-I", "-S", "-E", "-B", "-X", "utf8", "-c", _RUNNER, str(writing)]
+    python = [sys.executable, "-I", "-S", "-E", "-B", "-X", "utf8", "-c", _RUNNER, str(writing), *_bounds(limits)]
     try:
         process = subprocess.Popen(
             [*isolation().command, *python],
@@ -171,7 +185,6 @@ def _run(folder: Path, limits: Limits, output: int) -> _Ending:
             stderr=output,
             pass_fds=(writing,),
             start_new_session=True,
-            preexec_fn=lambda: _limit(limits),  # sets limits and nothing else, so that threads do no harm
         )
     except BaseException:
         os.close(reading)
@@ -228,22 +241,17 @@ def _crowd(pid: int) -> int:
     return count
 
 
-def _limit(limits: Limits) -> None:
-    """Set the kernel's limits, in the child."""
-    cpu = int(limits.seconds) + 1
-    for name, value in (
-        ("RLIMIT_CPU", cpu),
-        ("RLIMIT_AS", limits.memory * _MEBIBYTE),
-        ("RLIMIT_FSIZE", limits.file * _MEBIBYTE),
-        ("RLIMIT_NOFILE", limits.files),
-        ("RLIMIT_NPROC", limits.processes),
-        ("RLIMIT_CORE", 0),
-    ):
-        with contextlib.suppress(ValueError, OSError):  # macOS knows not all, and a lower hard limit stays
-            which = getattr(resource, name)
-            hard = resource.getrlimit(which)[1]
-            bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-            resource.setrlimit(which, (bound, bound))
+def _bounds(limits: Limits) -> list[str]:
+    """Return the kernel's limits as the runner takes them."""
+    bounds = {
+        "RLIMIT_CPU": int(limits.seconds) + 1,
+        "RLIMIT_AS": limits.memory * _MEBIBYTE,
+        "RLIMIT_FSIZE": limits.file * _MEBIBYTE,
+        "RLIMIT_NOFILE": limits.files,
+        "RLIMIT_NPROC": limits.processes,
+        "RLIMIT_CORE": 0,
+    }
+    return [f"{name}={bound}" for name, bound in bounds.items()]
 
 
 def _verdict(ending: _Ending, output: str, limits: Limits) -> Verdict:

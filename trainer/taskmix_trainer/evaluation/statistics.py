@@ -131,21 +131,75 @@ def paired_bootstrap(
     return Difference(Interval(one.value - other.value, *_bounds(values, level), level), p)
 
 
-def bootstrap_mean(
-    measures: Sequence[Measure], seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> Interval:
-    """Return the unweighted mean of several tasks' figures, its interval from drawing anew within each task.
+@dataclass(frozen=True)
+class Draws:
+    """A figure and what it is in each resample, of shape (resamples,): what means and differences are made of."""
 
-    A task without examples makes it NaN.
+    value: float
+    samples: Floats
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """Return the percentile interval; NaN where there are no samples or one is NaN."""
+        if not len(self.samples) or np.isnan(self.samples).any() or np.isnan(self.value):
+            return Interval(self.value, float("nan"), float("nan"), level)
+        return Interval(self.value, *_bounds(self.samples, level), level)
+
+    def minus(self, other: "Draws", level: float = LEVEL) -> Difference:
+        """Return the difference, paired resample by resample: both are drawn by the same seed and name."""
+        gap = Draws(self.value - other.value, self.samples - other.samples)
+        below, above = float((gap.samples <= 0).mean()), float((gap.samples >= 0).mean())
+        return Difference(gap.interval(level), min(1.0, 2 * min(below, above)))
+
+
+def median_draws(
+    measures: Sequence[Measure],
+    rows: Sequence[Sequence[int] | None],
+    name: str,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Draws:
+    """Return the median over templates, source rows being drawn anew.
+
+    A row that is drawn comes with its examples under all templates, since they are not independent of each other.
+
+    Args:
+        measures: one a template, of one metric.
+        rows: the source row of each example; None: the first is row 0, and so on.
+        name: of the task. With the seed it decides what is drawn, so that two models are drawn alike.
+        seed: of the draws.
+        resamples: how many.
+
+    Raises:
+        ValueError: an example has no row.
     """
     if not measures or not all(map(len, measures)):
-        return Interval(float("nan"), float("nan"), float("nan"), level)
-    total = np.zeros(resamples)
-    for index, each in enumerate(measures):
-        key = hashing.key(seed, "mean", index)
-        total += _resampled([(each.pooling, each.terms)], key, resamples, lambda found: found[0])
-    value = sum(each.value for each in measures) / len(measures)
-    return Interval(value, *_bounds(total / len(measures), level), level)
+        return Draws(float("nan"), np.full(resamples, np.nan))
+    numbers = [
+        np.arange(len(each)) if own is None else np.asarray(own) for each, own in zip(measures, rows, strict=True)
+    ]
+    for each, own in zip(measures, numbers, strict=True):
+        if len(each) != len(own):
+            raise ValueError(f"{len(each)} examples but {len(own)} source rows")
+    known, places = np.unique(np.concatenate(numbers), return_inverse=True)
+    parts = np.split(places, np.cumsum([len(each) for each in numbers])[:-1])
+    tables = []
+    for each, own in zip(measures, parts, strict=True):
+        table = np.zeros((len(known), each.terms.shape[1]))
+        np.add.at(table, own, each.terms)
+        tables.append((each.pooling, table))
+    samples = _resampled(
+        tables, hashing.key(seed, "median", name), resamples, lambda found: np.median(np.stack(found), axis=0)
+    )
+    return Draws(float(np.median([each.value for each in measures])), samples)
+
+
+def mean_draws(parts: Sequence[Draws]) -> Draws:
+    """Return the unweighted mean of several tasks' figures, which are drawn apart; NaN of nothing."""
+    if not parts:
+        return Draws(float("nan"), np.zeros(0))
+    return Draws(
+        sum(each.value for each in parts) / len(parts), np.mean(np.stack([each.samples for each in parts]), axis=0)
+    )
 
 
 def baseline(answers: Sequence[Hashable], choices: Sequence[int] | int) -> Baseline:

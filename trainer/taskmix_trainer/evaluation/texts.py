@@ -20,11 +20,12 @@ _QUOTES = "\"'`“”‘’«»"
 def plain(text: str) -> str:
     """Return the text in NFKC, without case, surplus white space, enclosing quotes and one full stop at the end.
 
-    Punctuation inside stays, unlike in SQuAD's rule: -3 is not 3, nor is "a-b" the same code as "ab".
+    What is nothing but these stays as it is. So does punctuation inside, unlike in SQuAD's rule: -3 is not 3, nor is
+    "a-b" the same as "ab".
     """
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    folded = folded.strip(_QUOTES).strip()
-    return folded.removesuffix(".").strip(_QUOTES).strip() or folded
+    inner = folded.strip(_QUOTES).strip().removesuffix(".").strip(_QUOTES).strip()
+    return inner or folded
 
 
 def same(prediction: str, reference: str) -> float:

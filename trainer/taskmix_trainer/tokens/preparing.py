@@ -207,6 +207,7 @@ def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder
     parts = [
         target.source_sha256(),
         hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
+        wanted.model.name,
         tokenizer.chat_template,
         tokenizer.special_tokens_map,
         head.name,

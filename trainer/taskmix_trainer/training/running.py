@@ -25,13 +25,13 @@ from taskmix_trainer.models import adapters, compiling, losses
 from taskmix_trainer.models.opening import ModelName, open_model, open_tokenizer
 from taskmix_trainer.models.packing import enable_packing
 from taskmix_trainer.predicting import labels_of
+from taskmix_trainer.runs import read_run, write_run
 from taskmix_trainer.tokens.folder import Manifest, Tokens, read_manifest
 from taskmix_trainer.tokens.preparing import saved_tokenizer
 from taskmix_trainer.training import card, report
 from taskmix_trainer.training.settings import CHECKPOINTS, Settings, make_arguments, make_budget
 from taskmix_trainer.training.watching import HISTORY, Bar, History, read_history
 
-RUN = "train.json"
 BOARDS = "tensorboard"
 """The folder of what TensorBoard reads."""
 _LOG = logging.getLogger("taskmix.trainer")
@@ -153,6 +153,7 @@ def _describe(settings: Settings, manifest: Manifest, plan: Plan) -> dict[str, A
         "source": manifest.source,
         "lock_sha256": manifest.lock_sha256,
         "head": manifest.head,
+        "max_length": manifest.max_length,
         "plan_sha256": plan.sha256,
         "steps": plan.steps,
         "settings": given,
@@ -202,22 +203,6 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     before = old.get("settings", {})
     found += [name for name, value in again["settings"].items() if before.get(name) != value]
     return ", ".join(found)
-
-
-def read_run(out: Path) -> dict[str, Any] | None:
-    """Return what a folder's run is; None if there is none."""
-    try:
-        found = json.loads((out / RUN).read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def write_run(out: Path, run: Mapping[str, Any]) -> None:
-    """Write what a run is, whole or not at all."""
-    part = out / f".{RUN}"
-    part.write_text(json.dumps(run, indent=1, default=str) + "\n", "utf-8")
-    part.replace(out / RUN)
 
 
 def _run(trainer: Any, settings: Settings, manifest: Manifest, run: Mapping[str, Any]) -> Trained:
