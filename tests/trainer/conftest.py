@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """A process that has imported what training needs, in a folder of its own."""
-    settled = {**os.environ, "OMP_NUM_THREADS": "1"}
+    settled = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     modules = (
         "taskmix.cli,polars,taskmix_trainer.training.loop,taskmix_trainer.training.running,"
         "transformers.models.bert.modeling_bert,transformers.models.qwen3.modeling_qwen3,torch._dynamo"

@@ -1,6 +1,9 @@
 """A machine that trains on prepared tokens needs neither Polars nor datasets."""
 
 import json
+import os
+import subprocess
+import sys
 
 from tests.forks import ROOT, Forks
 
@@ -9,7 +12,7 @@ import importlib.abc, os, sys
 
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("polars", "datasets", "pandas"):
+        if name.split(".")[0] in ("polars", "datasets"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
@@ -18,16 +21,12 @@ from taskmix.cli import main
 try:
     main(["train", *ARGUMENTS], prog_name="mix")
 finally:
-    print({"polars", "datasets", "pandas"} & set(sys.modules), file=sys.stderr)
+    print({"polars", "datasets"} & set(sys.modules), file=sys.stderr)
 """
 
 
 def test_training_on_tokens_imports_neither_polars_nor_datasets(forks: Forks) -> None:
     """In a process of its own: the one that forks has imported Polars."""
-    import os
-    import subprocess
-    import sys
-
     for target, more in (("review-sentiment", []), ("starter", ["--limit", "40"])):
         tokens, out = forks.root / f"bare-{target}", forks.root / f"bare-{target}-run"
         ended = forks.mix("train", target, "--model", "scratch:tiny", *more, "--prepare", str(tokens))

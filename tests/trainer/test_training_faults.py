@@ -237,7 +237,7 @@ def test_a_checkpoint_that_means_harm_runs_nothing(forks: Forks, tokens: Path, f
         ("train.arrow", None, "the tokens cannot be read"),
         ("train.arrow", b"ARROW1\0\0", "the tokens cannot be read"),
         ("train.arrow", b"", "the tokens cannot be read"),
-        ("tokenizer/tokenizer.json", b"{}", "the tokenizer"),
+        ("tokenizer/tokenizer.json", b"{}", "the tokenizer of the tokens cannot be read"),
     ],
 )
 def test_damaged_tokens_are_said_to_be(
@@ -318,7 +318,7 @@ def test_wrong_options_are_said_to_be(forks: Forks, tokens: Path, arguments: lis
     ],
 )
 def test_unknown_models_are_said_to_be(forks: Forks, model: str, words: str) -> None:
-    ended = forks.mix("train", "review-sentiment", "--model", model, "--limit", "8", HF_HUB_OFFLINE="1")
+    ended = forks.mix("train", "review-sentiment", "--model", model, "--limit", "8")
     refused(ended, words)
 
 
@@ -328,10 +328,13 @@ def test_a_mixture_of_which_all_is_too_long(forks: Forks) -> None:
 
 
 def test_a_task_without_a_train_split(forks: Forks, tmp_path: Path) -> None:
-    (tmp_path / "data.jsonl").write_text('{"text": "a", "label": "good"}\n{"text": "b", "label": "bad"}\n', "utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test.jsonl").write_text(
+        '{"text": "a", "label": "good"}\n{"text": "b", "label": "bad"}\n', "utf-8"
+    )
     (tmp_path / "catalog.yaml").write_text(
         "version: 1\ntasks:\n  only-tests:\n    cluster: moods\n    kind: text-classification\n    license: CC0-1.0\n"
-        "    source: {files: {test: data.jsonl}}\n    columns: {text: text, label: label}\n",
+        "    source: {path: data}\n    columns: {text: text, label: label}\n",
         "utf-8",
     )
     catalog = ["--catalog", str(tmp_path / "catalog.yaml")]
