@@ -68,7 +68,7 @@ class Run:
 
     place: Path
 
-    def end(self, timeout: float = 120) -> Ended:
+    def end(self, timeout: float = 300) -> Ended:
         """Wait for its end."""
         end = time.monotonic() + timeout
         while not (self.place / "code").exists():

@@ -17,6 +17,7 @@ from taskmix.text import quoted, visible
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.heads.base import Head
 from taskmix_trainer.models import scratch
+from taskmix_trainer.quiet import without_future_warnings
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LOG = logging.getLogger("taskmix.trainer")
@@ -127,7 +128,8 @@ def _with_adapter(model: ModelName, head: Head, tokenizer: Any, labels: Sequence
         raise ModelError(f"the adapter is one of another adapter, {quoted(base.name)}", where=model.name)
     whole = open_model(base, head, tokenizer, labels, multi_label=multi_label)
     try:
-        return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
+        with without_future_warnings():
+            return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the adapter cannot be used: {_first_line(error)}", where=model.name) from None
 
