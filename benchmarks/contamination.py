@@ -44,7 +44,7 @@ SAME_ORIGIN = (
     {"sst2", "rotten_tomatoes"},
     {"commonsense_qa", "cos_e", "flan_cot-ecqa"},
     {"gsm8k", "flan_cot-gsm8k"},
-    {"strategy_qa", "flan_cot-strategyqa"},
+    {"strategy_qa-local", "flan_cot-strategyqa"},
     {"squad", "xquad-en"},
 )
 """Tasks whose texts are from one source."""

@@ -7,6 +7,7 @@ million rows. `--largest 1000000` scales everything down. `--write` puts table a
 """
 
 import argparse
+import os
 import sys
 import tempfile
 import threading
@@ -42,6 +43,7 @@ def build_once(project: Path, out: Path, memory: int | None) -> tuple[float, int
     from taskmix import build, load_catalog
     from taskmix.output.shuffle import MEMORY
 
+    os.environ["TASKMIX_CACHE"] = str(project / "cache")
     catalog, started = load_catalog(project / "catalog.yaml"), perf_counter()
     build("growth", catalog=catalog, out=out, memory=memory or MEMORY)
     return perf_counter() - started, peak_bytes()

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import platform
 import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 COPIES = 3
+MIX = "from taskmix.cli import main; main()"
+SETTLED_SECONDS = 2.5
+"""So long ago a file must have changed for its hash to be kept."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +64,15 @@ def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a function in a new process."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
+
+
+def process_seconds(code: str, *arguments: str, cache: Path) -> tuple[float, str]:
+    """Run Python code in a new process, with a cache of its own; return its seconds and what it printed."""
+    environment, started = {**os.environ, "TASKMIX_CACHE": str(cache)}, perf_counter()
+    done = subprocess.run([sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return perf_counter() - started, done.stdout
 
 
 def peak_bytes() -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 CATALOG = ROOT / "tests/catalogs/everything.yaml"
 TASKS = (
     "commonsense_qa",
-    "dbpedia_14",
+    "dbpedia_14-test",
     "gsm8k",
     "mbpp",
     "rte",

@@ -8,39 +8,27 @@ that the first build and those runs have kept. Files of the system's own cache a
 """
 
 import argparse
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from measuring import ROOT, machine
+from measuring import MIX, ROOT, SETTLED_SECONDS, machine, process_seconds
 
 CATALOG = ROOT / "tests/catalogs/everything.yaml"
 STARTING = "from taskmix.cli import main; import taskmix.preparing"
 LOADING = f"{STARTING}; from pathlib import Path; taskmix.preparing.load_catalog(Path({str(CATALOG)!r}))"
-MIX = "from taskmix.cli import main; main()"
-_SETTLED_SECONDS = 2.5
 
 
 def seconds(code: str, *arguments: str, cache: Path) -> float:
     """Return how long a process of its own takes."""
-    started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "TASKMIX_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    if arguments and code == MIX and "unchanged" not in done.stdout and "--force" not in arguments:
-        raise RuntimeError(f"something was built: {done.stdout}")
-    return time.perf_counter() - started
+    found, said = process_seconds(code, *arguments, cache=cache)
+    if arguments and code == MIX and "unchanged" not in said and "--force" not in arguments:
+        raise RuntimeError(f"something was built: {said}")
+    return found
 
 
 def measure(arguments: Sequence[str], cache: Path, repeat: int) -> dict[str, list[float]]:
@@ -69,7 +57,7 @@ def main() -> None:
         arguments = ["build", "everything", "--catalog", str(CATALOG), "--mirror", str(data), "--out", str(out)]
         whole = seconds(MIX, *arguments, "--force", cache=folder / "cache")
         # what was written moments ago is hashed each time
-        time.sleep(_SETTLED_SECONDS)
+        time.sleep(SETTLED_SECONDS)
         found = measure(arguments, folder / "cache", args.repeat)
         size = sum(file.stat().st_size for file in (*data.rglob("*.parquet"), *out.rglob("*")) if file.is_file())
     print(f"{size / 1e6:,.0f} MB of sources and shards; the whole build took {whole:.1f} s")

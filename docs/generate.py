@@ -280,6 +280,7 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "inverted": ("inverted", ""),
 }
 
+
 def _recipes(_: str) -> str:
     # not above: it imports PyTorch, which no other part needs
     from taskmix_trainer.heads import HEAD_OF_KIND, HEADS
@@ -293,8 +294,8 @@ def _recipes(_: str) -> str:
         schedule = f"{recipe.schedule}, {recipe.warmup:.0%} warm-up"
         what = ", ".join(kinds[name]) or "mixtures, text-generation, conversation"
         rows.append((f"`{name}`", what, *numbers, schedule, f"{recipe.weight_decay:g}", head.metric or "loss"))
-    head_row = ("head", "of", "learning rate", "epochs", "a step", "most tokens", "schedule", "weight decay", "better by")
-    return _table(head_row, rows)
+    numbers = ("learning rate", "epochs", "a step", "most tokens")
+    return _table(("head", "of", *numbers, "schedule", "weight decay", "better by"), rows)
 
 
 PARTS: Mapping[str, Callable[[str], str]] = {

@@ -7,11 +7,12 @@ It reads the schemas and the real data of the shared folder (see tests/conftest.
 docs/examples/, which are written for this page: no row of a dataset is shown.
 """
 
+import functools
 import sys
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -24,16 +25,23 @@ from tests.typed_rows import written_mirror
 
 from taskmix.catalog import builtin
 from taskmix.catalog.loading import Catalog, CatalogTask, load_catalog
-from taskmix.previewing import Preview, preview
+from taskmix.frames import SOURCE_ROW
+from taskmix.mixing.examples import examples
+from taskmix.rowsets import RowSet, lowest
+from taskmix.tasks.opening import open_bare
+from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, read_templates, template_file
+from taskmix.templates.rowwise import Workers
 from taskmix.text import counted
 
+WORKERS = Workers(1)
+FENCE = "```"
 PAGE = Path(__file__).parent / "tasks.md"
 Checked = Literal["rows", "schema", "nothing"]
 CHECKED: Mapping[Checked, str] = {
     "rows": "real rows of the dataset",
     "schema": "the features, label names and splits that the dataset had on the hub in October 2022",
-    "nothing": "neither: their ids, columns and labels are written down from papers and from memory",
+    "nothing": "neither: their ids, columns and labels are as papers and public code have them",
 }
 
 
@@ -58,13 +66,13 @@ def page() -> str:
     entries = sorted(map(_entry, catalog.tasks.values()), key=lambda each: (each.cluster, each.task.name))
     skills = {cluster: list(group) for cluster, group in groupby(entries, lambda each: each.cluster)}
     parts = [_head(entries), _skills(skills), _checks(entries), _mixtures(catalog)]
-    return "\n\n".join([*parts, *(_skill(catalog, name, members) for name, members in skills.items())]) + "\n"
+    return "\n\n".join([*parts, *(_skill(name, members) for name, members in skills.items())]) + "\n"
 
 
 def _entry(task: CatalogTask) -> Entry:
     source = task.spec.source
     file = template_file(task.spec.templates or task.name, [builtin.templates_folder()])
-    templates = read_templates(file) if file else ()
+    templates = _read(file) if file else ()
     if source.hub is None:
         folder = task.root / str(source.path)
         lines = {path.stem: len(path.read_text("utf-8").splitlines()) for path in sorted(folder.glob("*.jsonl"))}
@@ -75,6 +83,11 @@ def _entry(task: CatalogTask) -> Entry:
     checked: Checked = "rows" if real else "schema" if config and schema and schema.known else "nothing"
     known = {**(hub_schemas.rows_of(real) if real else {}), **hub_schemas.known_rows(config)}
     return Entry(task, templates, checked, _ours(task, known))
+
+
+@functools.cache
+def _read(file: Path) -> tuple[Template, ...]:
+    return read_templates(file)
 
 
 def _ours(task: CatalogTask, known: Mapping[str, int | None]) -> Mapping[str, int | None]:
@@ -142,7 +155,7 @@ def _mixtures(catalog: Catalog) -> str:
 # Skills and tasks
 
 
-def _skill(catalog: Catalog, name: str, members: Sequence[Entry]) -> str:
+def _skill(name: str, members: Sequence[Entry]) -> str:
     head = ("task", "dataset", "kind", "language", "licence", "rows", "templates")
     rows = [
         (
@@ -156,7 +169,7 @@ def _skill(catalog: Catalog, name: str, members: Sequence[Entry]) -> str:
         )
         for each in members
     ]
-    parts = [f"## Skill: {name}", _table(head, rows), *(_task(catalog, each) for each in members)]
+    parts = [f"## Skill: {name}", _table(head, rows), *(_task(each) for each in members)]
     return "\n\n".join(parts)
 
 
@@ -172,9 +185,9 @@ def _dataset(task: CatalogTask) -> str:
     return f"{link} `{source.config}`" if source.config else link
 
 
-def _task(catalog: Catalog, entry: Entry) -> str:
+def _task(entry: Entry) -> str:
     spec = entry.task.spec
-    shown = _example(catalog, entry)
+    shown = _example(entry)
     origins = ", ".join(f"`{each}`" for each in spec.derived_from)
     lines = [
         spec.citation or "",
@@ -185,31 +198,36 @@ def _task(catalog: Catalog, entry: Entry) -> str:
     return "\n\n".join([f"### {entry.task.name}", *filter(None, lines)])
 
 
-def _example(catalog: Catalog, entry: Entry) -> Preview | None:
-    """Return a written row, or one of the package's, under one of the task's plain templates."""
-    plain = [each.name for each in entry.templates if each.spec.style is None]
+def _example(entry: Entry) -> str:
+    """Return a row that is no dataset's under one of the plain templates; empty if there is none."""
+    plain = [each for each in entry.templates if each.spec.style is None]
     # another template for each task, and the same one every time
-    chosen = plain[zlib.crc32(entry.task.name.encode()) % len(plain)] if plain else None
+    first = zlib.crc32(entry.task.name.encode()) % max(1, len(plain))
     with tempfile.TemporaryDirectory() as folder:
         mirror = written_mirror(entry.task, Path(folder))
         if mirror is None and entry.task.spec.source.hub is not None:
-            return None
-        return next(_previews(catalog, entry.task.name, chosen, mirror), None)
+            return ""
+        task = open_bare(entry.task, mirror, WORKERS)
+        turns = [[each] for each in (*plain[first:], *plain[:first])] or [[]]
+        texts = (next(_rendered(replace(task, templates=tuple(each))), "") for each in turns)
+        return next((text for text in texts if FENCE not in text), "")
 
 
-def _previews(catalog: Catalog, task: str, template: str | None, mirror: Path | None) -> Iterator[Preview]:
-    """Yield the first row of each split: a cut may have taken the only one."""
-    for split in catalog.tasks[task].spec.splits or ("train",):
-        yield from preview(task, catalog=catalog, template=template, split=split, mirror=mirror)
+def _rendered(task: Task) -> Iterator[str]:
+    """Yield the first row of each split that has one, as it reads: a cut may have taken the only one."""
+    for split in task.splits.values():
+        found = RowSet.of(batch[SOURCE_ROW].to_numpy() for batch in task.batches(split, ()))
+        if len(found):
+            first = lowest([found], [0], 1)[0]
+            row = next(examples(task, split, task.templates, first, 0, evaluation=False)).row(0, named=True)
+            if messages := row.get("messages"):
+                yield "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
+            else:
+                yield f"{row['prompt'].rstrip()}\n\n→ {row['output']}".replace("\r\n", "\n")
 
 
-def _fenced(shown: Preview) -> str:
-    if shown.messages:
-        text = "\n\n".join(f"{message['role']}: {message['content']}" for message in shown.messages)
-    else:
-        text = f"{shown.prompt.rstrip()}\n\n→ {shown.completion}"
-    fence = "````" if "```" in text else "```"
-    return f"{fence}text\n{text}\n{fence}"
+def _fenced(text: str) -> str:
+    return f"{FENCE}text\n{text}\n{FENCE}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

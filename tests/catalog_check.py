@@ -13,7 +13,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from taskmix.errors import TaskmixError
 from taskmix.frames import DRAW, SOURCE_ROW
 from taskmix.linting.running import lint
 from taskmix.rendering import render
-from taskmix.tasks.opening import open_task
+from taskmix.tasks.opening import open_bare
 from taskmix.tasks.task import Task
 from taskmix.templates.files import Template, entries_in, template_file
 from taskmix.templates.rowwise import Workers
@@ -92,16 +92,15 @@ def check_entry(task: CatalogTask) -> Iterator[Finding]:
             yield Finding(task.name, task.where("source"), f"no schema and no data for {source.hub}: unchecked", True)
         return
     place = task.where("source")
-    if schema.hub not in (None, source.hub) and real is None:
-        message = f"the schema {schema.legacy} has {schema.hub}, not {source.hub}: is that a copy without a script?"
-        yield Finding(task.name, place, message, True)
+    if schema.hub not in (None, hub_schemas.COPIES.get(source.hub, source.hub)) and real is None:
+        yield Finding(task.name, place, f"the hub id is {schema.hub}, not {source.hub}")
     elif schema.hub is None:
         yield Finding(task.name, place, f"the schema {schema.legacy} names no hub id: is it {source.hub}?", True)
     config = schema.config(source.config)
     if config is None:
         configs = ", ".join(list(schema.configs)[:40])
         wrong = f"has no config {source.config!r}" if source.config else "wants a config"
-        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None)
+        yield Finding(task.name, place, f"{source.hub} {wrong}: {configs}", real is not None or schema.hub is None)
         return
     yield from _splits(task, config.splits, real is not None)
     yield from _licence(task, schema.licences)
@@ -169,8 +168,8 @@ def _rendered(task: CatalogTask, folder: Path) -> Iterator[Finding]:
     """Yield the splits of which `where` leaves nothing, and outputs that set out to be JSON and are none."""
     with Workers(1) as workers:
         try:
-            opened = open_task(task, folder, workers)
-            names = frozenset[str]().union(*(template.names for template in opened.templates))
+            opened = replace(open_bare(task, folder, workers), templates=templates_of(task))
+            names = frozenset[str]().union(*(each.names for each in opened.templates)) & opened.variables()
             for name, split in opened.splits.items():
                 rows = next((batch for batch in opened.batches(split, names) if len(batch)), None)
                 if rows is None and split.is_whole:
@@ -198,15 +197,18 @@ def _broken_json(task: Task, rows: pl.DataFrame) -> Iterator[Finding]:
 # Templates
 
 
-def templates_of(task: CatalogTask) -> list[Template]:
+def templates_of(task: CatalogTask) -> tuple[Template, ...]:
     """Return the templates that are a task's own, or of the file that it names; none if its kind's serves."""
     file = template_file(task.spec.templates or task.name, [builtin.templates_folder()])
-    if file is None:
-        return []
+    return _templates_in(file) if file else ()
+
+
+@functools.cache
+def _templates_in(file: Path) -> tuple[Template, ...]:
     try:
-        return [each for each in entries_in(yamlfile.read(file)) if isinstance(each, Template)]
+        return tuple(each for each in entries_in(yamlfile.read(file)) if isinstance(each, Template))
     except TaskmixError:
-        return []
+        return ()  # the linter says it, with its line
 
 
 def check_count(task: CatalogTask, templates: Sequence[Template]) -> Iterator[Finding]:

@@ -46,6 +46,10 @@ class Schema:
         return self.configs.get("default") or self.configs.get("")
 
 
+COPIES = {"legacy-datasets/banking77": "PolyAI/banking77"}
+"""Copies that are known to be as the original was before its script was refused."""
+
+
 @functools.cache
 def _all() -> Mapping[str, Sequence[Schema]]:
     """Return the schemas by hub id in lower case, and by the old name of the dataset."""
@@ -59,11 +63,15 @@ def _all() -> Mapping[str, Sequence[Schema]]:
 
 
 def find(hub: str) -> Schema | None:
-    """Return the schema of a hub dataset by its id, or by its old name where nobody wrote down today's id."""
-    if by_id := _all().get(hub.lower()):
+    """Return the schema of a hub dataset by its id, or by its old name where nobody wrote down today's id.
+
+    A copy under another id may have other columns: the schema of the original is not its.
+    """
+    if by_id := _all().get(COPIES.get(hub, hub).lower()):
         return by_id[0]
     name = hub.rpartition("/")[2].lower()
-    return next((each for key in (name, name.replace("-", "_")) for each in _all().get(key, ())), None)
+    named = (each for key in (name, name.replace("-", "_")) for each in _all().get(key, ()))
+    return next((each for each in named if each.hub is None), None)
 
 
 def _read(spec: Mapping[str, Any], known: bool) -> Schema:

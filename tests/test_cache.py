@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -21,9 +23,11 @@ from taskmix import hashing
 from taskmix.caching import fingerprints
 from taskmix.caching.entries import PART, Cache
 from taskmix.caching.fingerprints import Fingerprints
-from taskmix.caching.place import FILES, RENDERS
-from taskmix.caching.stock import prune, take_stock
+from taskmix.caching.place import COMPARISONS, FILES, RENDERS
+from taskmix.caching.stock import KINDS, prune, take_stock
 from taskmix.cli import main
+from taskmix.mixing import cleaning, contamination
+from taskmix.planning import plan
 from taskmix.templates import remembered
 from tests.test_all_or_nothing import MIX, digests, need, obeying_permissions, run, run_in_namespace
 
@@ -167,7 +171,7 @@ def test_a_write_that_is_killed_leaves_whole_entries_or_none(cache: Cache) -> No
                 assert cache.get(RENDERS, path.parent.name + path.name) is not None, path
     for part in cache.folder.rglob(f"{PART}*"):
         os.utime(part, (0, 0))
-    prune(cache.folder, 365, hub=False)
+    prune(cache.folder, 365, downloads=False)
     assert list(cache.folder.rglob(f"{PART}*")) == []
 
 
@@ -314,6 +318,162 @@ def test_a_row_that_fails_is_named_though_others_are_known(cache: Cache, toy: Pa
     assert "row 150" in failed.stderr
 
 
+# Comparisons
+
+COMPARED = """\
+version: 1
+tasks:
+  one: {kind: text-classification, cluster: sentiment, source: {path: one}, labels: ["no", "yes"]}
+  two: {kind: text-classification, cluster: topics, source: {path: two}, labels: ["no", "yes"]}
+mixtures:
+  m: {tasks: ["*"], evaluation: {rows: 30}}
+"""
+PAIR, FROM_CACHE = ("one", "two"), "compared: 2 of 2 training splits came from the cache"
+
+
+@pytest.fixture
+def pair(tmp_path: Path, cache: Cache, settled: None) -> Path:
+    """The catalog of two tasks, each with rows of its own evaluation split, of the other's, and some rows twice."""
+    (tmp_path / "templates").mkdir()
+    for name, other in (PAIR, PAIR[::-1]):
+        own = [f"{name} says that row {row} is {'very ' * (row % 5)}good" for row in range(40)]
+        leaked = [f"{each} validates row {row}" for each in (name, other) for row in range(5)]
+        (tmp_path / name).mkdir()
+        write_rows(tmp_path / name / "train.jsonl", [*own, *own[:8], *leaked])
+        write_rows(tmp_path / name / "validation.jsonl", [f"{name} validates row {row}" for row in range(20)])
+        (tmp_path / "templates" / f"{name}.yaml").write_text(TEMPLATES.replace("groupby('length')", "groupby(0)"))
+    (tmp_path / "catalog.yaml").write_text(COMPARED)
+    return tmp_path / "catalog.yaml"
+
+
+def write_rows(file: Path, texts: list[str]) -> None:
+    file.write_text("".join(json.dumps({"text": text, "label": row % 2}) + "\n" for row, text in enumerate(texts)))
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def planned(catalog: Path, caplog: pytest.LogCaptureFixture) -> tuple[tuple[Any, ...], str]:
+    """Plan; return what leaves train and what is left, and what was said of the cache."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="taskmix"):
+        made = plan("m", catalog=taskmix.load_catalog(catalog))
+    figures = [(part.split, part.task.name, len(part), part.counts) for part in made.parts]
+    (said,) = [record.message for record in caplog.records if record.message.startswith("compared")]
+    return (figures, made.dropped.rows()), said
+
+
+def test_a_second_plan_compares_nothing_and_is_the_same(pair: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, said = planned(pair, caplog)
+    assert said.endswith("0 of 2 training splits came from the cache; compared anew: one, two")
+    assert [counts.duplicates for split, *_, counts in first[0] if split == "train"] == [8, 8]
+    assert len(first[1]) == 20
+    with pytest.MonkeyPatch.context() as patch:
+        # neither is the index of evaluation rows made, nor a row looked at
+        patch.setattr(cleaning, "index", None)
+        patch.setattr(cleaning, "Duplicates", None)
+        assert planned(pair, caplog) == (first, FROM_CACHE)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("templates/one.yaml", "- name: plain", "- name: plainer"),
+        ("catalog.yaml", "evaluation:", "styles: {options: 0.5}, seed: 3, evaluation:"),
+        ("catalog.yaml", "cluster: topics", "license: mit, note: Made up., cluster: topics"),
+        ("catalog.yaml", "rows: 30", "rows: 25"),
+    ],
+    ids=["template", "styles and seed", "licence", "as many evaluation rows as there are"],
+)
+def test_what_decides_no_row_compares_nothing_anew(
+    pair: Path, caplog: pytest.LogCaptureFixture, file: str, old: str, new: str
+) -> None:
+    planned(pair, caplog)
+    edit(pair.parent / file, old, new)
+    assert planned(pair, caplog)[1] == FROM_CACHE
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "anew"),
+    [
+        ("one/train.jsonl", "validates", "validated", ["one", "two"]),
+        ("two/validation.jsonl", "validates row 0", "validates row zero", ["one", "two"]),
+        ("catalog.yaml", "path: two}, labels", 'path: two}, where: "{{ label == 0 }}", labels', ["one", "two"]),
+        ("catalog.yaml", "rows: 30", "rows: 10", ["one", "two"]),
+        ("catalog.yaml", "evaluation:", "decontamination: {overlap: 0.9}, evaluation:", ["one", "two"]),
+        ("catalog.yaml", '"yes"]}\nmixtures', "maybe]}\nmixtures", ["one", "two"]),
+    ],
+    ids=["a task's rows", "evaluation rows", "where", "fewer evaluation rows", "limits", "labels"],
+)
+def test_what_decides_rows_compares_them_anew_and_gives_what_no_cache_gives(
+    pair: Path, caplog: pytest.LogCaptureFixture, cache: Cache, file: str, old: str, new: str, anew: list[str]
+) -> None:
+    planned(pair, caplog)
+    edit(pair.parent / file, old, new)
+    found, said = planned(pair, caplog)
+    assert said.endswith(f"compared anew: {', '.join(anew)}")
+    shutil.rmtree(cache.folder)
+    assert planned(pair, caplog)[0] == found
+
+
+def test_a_task_that_is_not_evaluated_is_compared_alone(pair: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (pair.parent / "one" / "validation.jsonl").unlink()
+    planned(pair, caplog)
+    edit(pair.parent / "one" / "train.jsonl", "is good", "is better")
+    assert planned(pair, caplog)[1].endswith("1 of 2 training splits came from the cache; compared anew: one")
+
+
+def test_duplicates_and_evaluation_rows_are_remembered_apart(pair: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, _ = planned(pair, caplog)
+    edit(pair, "evaluation:", "decontamination: off, evaluation:")
+    found, said = planned(pair, caplog)
+    assert (found[1], said) == ([], FROM_CACHE)
+    edit(pair, "decontamination: off,", "duplicates: keep,")
+    found, said = planned(pair, caplog)
+    assert (found[1], said) == (first[1], FROM_CACHE)
+
+
+@pytest.mark.parametrize("damage", [flip, cut, exchange])
+def test_a_plan_with_a_damaged_cache_is_the_same(
+    pair: Path, caplog: pytest.LogCaptureFixture, cache: Cache, damage: Damage
+) -> None:
+    whole, _ = planned(pair, caplog)
+    damage_all(cache, COMPARISONS, damage)
+    again, said = planned(pair, caplog)
+    assert again == whole
+    assert said.endswith("0 of 2 training splits came from the cache; compared anew: one, two")
+    assert planned(pair, caplog) == (whole, FROM_CACHE)
+
+
+def test_a_plan_whose_cache_cannot_be_written_is_the_same(
+    pair: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _ = planned(pair, caplog)
+    (pair.parent / "file").touch()
+    monkeypatch.setenv("TASKMIX_CACHE", str(pair.parent / "file"))
+    for _ in range(2):
+        again, said = planned(pair, caplog)
+        assert again == whole
+        assert "0 of 2" in said
+
+
+def test_a_file_that_changes_while_it_is_compared_is_not_remembered(
+    pair: Path, caplog: pytest.LogCaptureFixture, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = contamination.index
+
+    def changing(*given: Any) -> Any:
+        edit(pair.parent / "two" / "validation.jsonl", "row 0", "row zero")
+        return real(*given)
+
+    monkeypatch.setattr(cleaning, "index", changing)
+    planned(pair, caplog)
+    assert entries(cache, COMPARISONS) == []
+
+
 # A cache that is full, may not be written, or breaks
 
 
@@ -398,15 +558,19 @@ def cached(*arguments: str) -> str:
 def aged(cache: Cache) -> Cache:
     """A cache with two entries of each kind, of which one is forty days old."""
     for number in range(2):
-        for kind in (FILES, RENDERS):
+        for kind in (FILES, RENDERS, COMPARISONS):
             cache.put(kind, f"{number:064x}", b"x" * 1000)
-        commit = cache.folder / "hub" / "org--name" / "default" / f"{number:040x}"
-        commit.mkdir(parents=True)
-        (commit / "train-00000-of-00001.parquet").write_bytes(b"x" * 5000)
+        tokens = cache.folder / "tokens/00" / f"{number:030x}"
+        tokens.mkdir(parents=True)
+        (tokens / "train.arrow").write_bytes(b"x" * 1000)
+        for place in ("hub/org--name/default", "stores/address/objects"):
+            download = cache.folder / place / f"{number:040x}"
+            download.mkdir(parents=True)
+            (download / "train-00000-of-00001.parquet").write_bytes(b"x" * 5000)
     (cache.folder / "hub/org--name/refs").mkdir()
     (cache.folder / "hub/org--name/refs/main").write_text(f"{0:040x}")
     old = time.time() - 40 * 24 * 3600
-    for path in [*cache.folder.glob("*/00/*"), cache.folder / f"hub/org--name/default/{0:040x}"]:
+    for path in [*cache.folder.glob("*/00/*"), *cache.folder.glob(f"*/*/*/{0:040x}")]:
         if path.name.endswith("0"):
             os.utime(path, (old, old))
     return cache
@@ -419,9 +583,9 @@ def counts(cache: Cache) -> dict[str, int]:
 def test_the_cache_is_shown(aged: Cache) -> None:
     shown = json.loads(cached("--json"))
     assert shown["folder"] == str(aged.folder)
-    assert {kind: found["entries"] for kind, found in shown["kinds"].items()} == {"files": 2, "renders": 2, "hub": 2}
+    assert {kind: found["entries"] for kind, found in shown["kinds"].items()} == dict.fromkeys(KINDS, 2)
     assert shown["kinds"]["hub"]["bytes"] == 10_000
-    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40, 40, 40]
+    assert [round(found["oldest_days"]) for found in shown["kinds"].values()] == [40] * len(KINDS)
     assert "40 days" in cached()
 
 
@@ -433,11 +597,11 @@ def test_a_cache_that_is_not_there_is_empty(cache: Cache) -> None:
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        (["--older-than", "50"], {"files": 2, "renders": 2, "hub": 2}),
-        ([], {"files": 1, "renders": 1, "hub": 2}),
-        (["--hub"], {"files": 1, "renders": 1, "hub": 1}),
-        (["--all"], {"files": 0, "renders": 0, "hub": 2}),
-        (["--all", "--hub"], {"files": 0, "renders": 0, "hub": 0}),
+        (["--older-than", "50"], {"files": 2, "renders": 2, "comparisons": 2, "tokens": 2, "hub": 2, "stores": 2}),
+        ([], {"files": 1, "renders": 1, "comparisons": 1, "tokens": 1, "hub": 2, "stores": 2}),
+        (["--hub"], {"files": 1, "renders": 1, "comparisons": 1, "tokens": 1, "hub": 1, "stores": 1}),
+        (["--all"], {"files": 0, "renders": 0, "comparisons": 0, "tokens": 0, "hub": 2, "stores": 2}),
+        (["--all", "--hub"], {"files": 0, "renders": 0, "comparisons": 0, "tokens": 0, "hub": 0, "stores": 0}),
     ],
     ids=["nothing", "old", "old-hub", "all", "everything"],
 )

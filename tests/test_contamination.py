@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from taskmix.mixing.contamination import Index, Limits, Origin, index, joined
 from taskmix.mixing.leads import _COMMON, _LEAST, _ONE_IN
 from taskmix.mixing.words import SPACELESS, normalised, words
+from tests.edited_leaks import EDITS, corpus, edited, overlap
 from tests.planted_leaks import DISGUISES, Row
 
 LIMITS = Limits()
@@ -322,3 +323,48 @@ def test_real_training_rows_that_are_no_copies_are_kept(shared_data: Path) -> No
         train = pl.read_parquet(shared_data / file, columns=[column]).head(7000)
         kept = found.find(rows({"question": train[column]}))
         assert len(kept) - kept["reason"].null_count() <= 0.001 * len(kept)
+
+
+# edited copies
+
+
+@pytest.mark.parametrize(
+    ("edit", "words", "least"),
+    [
+        ("exchanged", 0, 0.5),
+        ("swapped with the next", 0, 0.5),
+        ("left out", -1, 0.5),
+        ("put in", 1, 1.0),
+    ],
+)
+def test_an_edit_does_what_it_says(edit: str, words: int, least: float) -> None:
+    text = "the cat sat on the mat and the dog lay on the rug by the fire all day long"
+    known = corpus([text, "the bird sat on the roof"])
+    copies = [edited(text, EDITS[edit], 0.1, Random(seed), known) for seed in range(50)]
+    changed = [copy for copy in copies if copy != text]
+    assert len(changed) > 20
+    more = [len(copy.split()) - len(text.split()) for copy in changed]
+    assert min(more) * words >= 0 if words else set(more) == {0}
+    assert all((each != 0) == bool(words) for each in more)
+    assert min(overlap(text, copy) for copy in copies) >= least
+    assert overlap(text, text) == 1
+    assert edited(text, EDITS[edit], 0.0, Random(0), known) == text
+
+
+def test_a_word_is_exchanged_for_one_with_the_same_neighbours() -> None:
+    known = corpus(["a red house", "a blue house", "some words"])
+    assert {known.like(["a", "red", "house"], 1, Random(seed)) for seed in range(9)} == {"blue"}
+    assert known.like(["no", "such", "neighbours"], 1, Random(0)) in known.words
+
+
+def test_edited_copies_of_real_rows_are_found(shared_data: Path) -> None:
+    file = shared_data.parent / "natural-instructions" / "instances.parquet"
+    texts = pl.scan_parquet(file).select("inputs").head(20_000).collect()["inputs"].unique(maintain_order=True)
+    held = texts.filter(texts.str.count_matches(" ").is_between(20, 60)).head(300)
+    found, known = index([(VALIDATION, rows({"text": held}))], LIMITS), corpus(texts)
+    pairs = [(text, edited(text, EDITS["any of these"], 0.05, Random(text), known)) for text in held]
+    kept = found.find(rows({"text": [copy for _, copy in pairs]}))
+    near = [overlap(*pair) >= 0.9 for pair in pairs]
+    close = kept.filter(pl.Series(near))
+    assert len(close) > 200
+    assert close["reason"].null_count() <= 0.1 * len(close)

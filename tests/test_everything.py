@@ -25,7 +25,7 @@ TESTS = Path(__file__).parent
 CATALOGS = [TESTS / "catalogs" / "everything.yaml", TESTS.parent / "catalog.yaml"]
 CAP, EVALUATION_ROWS = 3000, 50
 UNUSED = {"local/comve", "shunk031/JGLUE/JSTS"}
-HELDOUT = {"rte", "mnli", "jnli"}
+HELDOUT = {"rte", "mnli", "jnli-test"}
 COLUMNS = {
     "prompt": pl.String(),
     "completion": pl.String(),
@@ -237,7 +237,7 @@ def test_a_cut_leaves_no_twin_of_an_evaluation_row_in_train(everything: Everythi
     [
         ("rte", "aps/super_glue/rte/validation.parquet", ("premise", "hypothesis")),
         ("mnli", "nyu-mll/glue/mnli/validation_matched.parquet", ("premise", "hypothesis")),
-        ("jnli", "shunk031/JGLUE/JNLI/validation.parquet", ("sentence1", "sentence2")),
+        ("jnli-test", "shunk031/JGLUE/JNLI/validation.parquet", ("sentence1", "sentence2")),
     ],
 )
 def test_no_heldout_text_stands_in_a_training_prompt(
@@ -277,7 +277,7 @@ def test_the_completion_is_the_first_reference(everything: Everything) -> None:
     assert rows["references"].null_count() == 0
     assert rows.filter(pl.col("references").list.first() != pl.col("completion")).is_empty()
     several = set(rows.filter(pl.col("references").list.len() > 1)["task"])
-    assert {"squad", "nq_open", "web_questions"} <= several
+    assert {"squad", "nq_open-validation", "web_questions"} <= several
 
 
 def test_choices_and_references_follow_from_what_the_output_names(project: Callable[..., Path], tmp_path: Path) -> None:
@@ -412,11 +412,12 @@ def holding_out(catalog: Catalog, holdout: HoldoutSpec, tasks: Sequence[str] | N
         ("flan_cot-ecqa", {"flan_cot-ecqa"}, {"cos_e", "commonsense_qa"}),
         (
             "cluster:commonsense",
-            {"commonsense_qa", "cos_e", "flan_cot-ecqa", "flan_cot-sensemaking", "mc_taco", "piqa"},
-            set(),
+            {"commonsense_qa", "cos_e", "flan_cot-ecqa", "flan_cot-sensemaking", "mc_taco", "piqa-validation"},
+            # by way of multirc, coqa and qa2d, which the mixture does not have
+            {"squad", "xquad-de", "xquad-en", "xquad-es", "xquad-zh"},
         ),
-        ("strategy_qa", {"strategy_qa"}, {"flan_cot-strategyqa"}),
-        ("xquad-de", {"xquad-de"}, {"squad", "xquad-en", "xquad-es", "xquad-zh"}),
+        ("strategy_qa-local", {"strategy_qa-local"}, {"flan_cot-strategyqa"}),
+        ("xquad-de", {"xquad-de"}, {"squad", "xquad-en", "xquad-es", "xquad-zh", "mc_taco"}),
     ],
 )
 def test_relatives_of_a_heldout_task_appear_nowhere(held: str, heldout: set[str], excluded: set[str]) -> None:
@@ -431,13 +432,13 @@ def test_relatives_of_a_heldout_task_appear_nowhere(held: str, heldout: set[str]
 
 
 def test_a_plan_has_no_part_of_a_relative(shared_data: Path) -> None:
-    tasks = ["gsm8k", "flan_cot-*", "commonsense_qa", "cos_e", "piqa"]
+    tasks = ["gsm8k", "flan_cot-*", "commonsense_qa", "cos_e", "piqa-validation"]
     holdout = HoldoutSpec(clusters=["math"], tasks=["commonsense_qa"])
     catalog = holding_out(load_catalog(CATALOGS[0]), holdout, tasks)
     plan = make_plan(catalog, "everything", mirror=shared_data, limit=20, workers=WORKERS)
     assert plan.excluded == {"cos_e": "commonsense_qa", "flan_cot-ecqa": "commonsense_qa"}
     found = {(part.split, part.task.name) for part in plan.parts}
-    seen = ("flan_cot-creak", "flan_cot-qasc", "flan_cot-sensemaking", "flan_cot-strategyqa", "piqa")
+    seen = ("flan_cot-creak", "flan_cot-qasc", "flan_cot-sensemaking", "flan_cot-strategyqa", "piqa-validation")
     assert found == {("heldout", name) for name in ("commonsense_qa", "flan_cot-gsm8k", "gsm8k")} | {
         (split, name) for split in ("train", "validation") for name in seen
     }

@@ -230,6 +230,17 @@ def test_where_a_cluster_is_held_out_its_partners_leave_train(
         assert set(found.train) == {*SKILLS} - {held} - {*excluded}
 
 
+def test_a_mixture_may_let_the_partners_train(project: Project) -> None:
+    entries = [
+        entry("a", "nli", derived_from=["o"]),
+        entry("b", "paraphrase"),
+        entry("c", "paraphrase", derived_from=["o"]),
+    ]
+    holdout = "{clusters: [nli], paired_clusters: false}"
+    found = roles(catalog_of(project, *entries, holdout=holdout, pairs="[[nli, paraphrase]]"))
+    assert (found.train, found.excluded) == (("b",), {"c": "a"})
+
+
 def test_a_partner_that_is_held_out_itself_is_evaluated(project: Project) -> None:
     entries = [entry(skill, skill) for skill in SKILLS]
     found = roles(catalog_of(project, *entries, holdout="{clusters: [nli, paraphrase]}", pairs=PAIRS))

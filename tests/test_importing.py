@@ -480,6 +480,8 @@ def test_a_definition_renders_as_itself(work: Path, definition: str) -> None:
     block = f"Input: {definition}\nOutput: {definition}"
     assert shown.instruction.render({}) == f"{definition}\n\n{block}\n\n{block}"
     assert (shown.name, shown.input.render({"input": "x"})) == ("definition-and-2-examples", "Input: x")
+    # what has examples already gets none before it
+    assert (alone.spec.few_shot, shown.spec.few_shot) == (True, False)
 
 
 def test_instances_keep_their_accepted_outputs(work: Path) -> None:

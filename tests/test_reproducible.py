@@ -29,7 +29,7 @@ SMALL_SHARDS = (
     "import taskmix.output.shards as shards; shards.ROWS_PER_SHARD = 100; "
 )
 EVERYTHING = TESTS / "catalogs" / "everything.yaml"
-REAL_TASKS = ("ncbi_disease", "xquad-de", "xquad-zh", "arc-challenge", "cos_e", "nl2bash")
+REAL_TASKS = ("ncbi_disease", "xquad-de", "xquad-zh", "arc-challenge", "cos_e", "nl2bash-unsplit")
 BUILTIN_TASKS = ("trec", "rte", "wnut_17", "gsm8k", "mbpp")
 
 Digests = dict[str, str]
@@ -107,7 +107,7 @@ def real_arguments(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
     """What builds a mixture of real datasets of six kinds of work, among them some that hold each other out."""
     every = yaml.safe_load(EVERYTHING.read_bytes())["tasks"]
     mixture = {
-        "tasks": [*BUILTIN_TASKS, *REAL_TASKS, {"nl2bash": 2.5}],
+        "tasks": [*BUILTIN_TASKS, *REAL_TASKS, {"nl2bash-unsplit": 2.5}],
         "holdout": {"clusters": ["nli"], "templates": 1},
         "sampling": {"cap": 200, "size": 3000, "temperature": 3, "templates": 2},
         "styles": {
@@ -120,7 +120,7 @@ def real_arguments(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) 
         "evaluation": {"rows": 10, "few_shot": {"k": 2, "splits": ["validation", "heldout"]}},
         "format": "messages",
     }
-    tasks = {name: every[name] for name in REAL_TASKS}
+    tasks = {name: every[name] for name in REAL_TASKS if name in every}
     catalog = tmp_path_factory.mktemp("real") / "catalog.yaml"
     catalog.write_text(
         yaml.safe_dump({"version": 1, "extends": "builtin", "tasks": tasks, "mixtures": {"real": mixture}})

@@ -68,6 +68,21 @@ def test_any_span_of_the_order_can_be_read(
     assert {len(block) for block in blocks[:-1]} <= {40}
 
 
+def test_once_rows_go_to_disk_a_quarter_of_the_memory_is_held_and_files_are_few(tmp_path: Path) -> None:
+    shuffle, held = Shuffle(Folder(tmp_path), 8_000, 40_000), list[int]()
+    pieces = [*rows(8_000).iter_slices(10)]
+    for piece in pieces:
+        shuffle.add(piece)
+        held.append(shuffle._bytes)
+    assert 36_000 < max(held) <= 40_000
+    spilled = held.index(0)
+    assert max(held[spilled:]) <= 10_000
+    runs = shuffle.runs()
+    assert len(runs) > 2 * shuffling._RUNS_A_FILE
+    assert len(list(tmp_path.iterdir())) == -(-len(runs) // shuffling._RUNS_A_FILE)
+    assert pl.concat(shuffling.merged(runs).blocks(0, 8_000, 900)).equals(rows(8_000).sort("order"))
+
+
 def test_a_band_may_be_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shuffling, "BAND_ROWS", 1)
     few = rows(3)

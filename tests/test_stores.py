@@ -2,10 +2,6 @@
 
 import hashlib
 import json
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from taskmix.sharing.pushing import push
 from taskmix.sharing.store import Store
 from taskmix.sharing.stores import MARK
 from tests.forks import Forks, forking
+from tests.moto_server import serving
 from tests.pushes import FILES, TRAIN, VALIDATION, Mixtures, environment, make_mixtures
 
 LOCK = "mix.lock.json"
@@ -217,36 +214,16 @@ def test_a_store_that_is_not_known_or_lacks_its_package_is_an_error(mixtures: Mi
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
     """Runs of `mix` that know an S3 server on loopback, with the bucket `mixtures`."""
-    pytest.importorskip("moto")
-    pytest.importorskip("s3fs")
     root = tmp_path_factory.mktemp("s3")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
-    settled = {**environment("http://127.0.0.1:9", root / "huggingface"), **keys, "AWS_ENDPOINT_URL": endpoint}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, env=settled, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        try:
-            modules = "s3fs,taskmix.cli.progress,taskmix.sharing.pushing,taskmix.sharing.fetching"
-            with forking(root / "work", settled, modules, TASKMIX_CACHE=str(root / "cache")) as forks:
-                _make_bucket(forks, port)
-                yield forks
-        finally:
-            server.terminate()
-
-
-def _make_bucket(forks: Forks, port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        assert time.monotonic() < end
-        time.sleep(0.1)
-    made = forks.script("import s3fs; s3fs.S3FileSystem().mkdir('mixtures')")
-    assert made.code == 0, made.output
+    own = environment("http://127.0.0.1:9", root / "huggingface")
+    modules = "s3fs,taskmix.cli.progress,taskmix.sharing.pushing,taskmix.sharing.fetching"
+    with (
+        serving(own) as found,
+        forking(root / "work", {**own, **found}, modules, TASKMIX_CACHE=str(root / "cache")) as forks,
+    ):
+        made = forks.script("import s3fs; s3fs.S3FileSystem().mkdir('mixtures')")
+        assert made.code == 0, made.output
+        yield forks
 
 
 def test_a_push_to_s3_is_read_back_by_datasets_and_polars(s3: Forks, mixtures: Mixtures) -> None:

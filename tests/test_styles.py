@@ -332,6 +332,20 @@ def test_options_follow_the_templates_whose_answer_is_one_of_them(project: Proje
         assert row["output"] in options
 
 
+def test_a_template_with_examples_of_its_own_gets_no_others(project: Project) -> None:
+    templates = TEMPLATES.replace("- {name: ask,", "- {name: ask, few_shot: false,")
+    made = plan(
+        project,
+        "tasks: [a], styles: {few_shot: {share: 1.0}}, evaluation: {few_shot: {k: 2, splits: [validation]}}, "
+        "sampling: {templates: all}",
+        {"templates/a.yaml": templates},
+    )
+    for split in ("train", "validation"):
+        rows = list(shown_rows(part(made, split)))
+        assert {template for row, template in rows if not row["shots"]} == {"ask"}
+        assert {template for row, template in rows if row["shots"]} >= {"below", "bare"}
+
+
 @pytest.mark.parametrize("mark", ["- ", "(A) "])
 def test_lists_of_one_prompt_are_of_one_look(mark: str, project: Project) -> None:
     made = plan(project, "tasks: [a], styles: {options: 1.0, few_shot: {share: 1.0, k: [3, 3]}}, sampling: {passes: 4}")

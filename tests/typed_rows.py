@@ -60,9 +60,11 @@ def real_mirror(task: CatalogTask, folder: Path) -> Path | None:
     if data is None:
         return None
     there = {file.stem: file for file in sorted(data.glob("*.parquet"))}
-    # of splits that the shared folder lacks, the columns are those of another one
-    for split in {*there, *_known_splits(task)}:
-        _sample(there.get(split, next(iter(there.values()))), _place(task, folder) / f"{split}.parquet")
+    # splits that the shared folder lacks have the rows of another one: not of an unlabelled test split, if it can be
+    other = there.get("validation", next(iter(there.values())))
+    assumed = ["train"] if task.spec.splits is None else []
+    for split in {*there, *_known_splits(task), *assumed}:
+        _sample(there.get(split, other), _place(task, folder) / f"{split}.parquet")
     return folder
 
 
@@ -75,7 +77,7 @@ def typed_mirror(task: CatalogTask, folder: Path) -> Path | None:
 
 
 def written_mirror(task: CatalogTask, folder: Path, *, more: bool = False) -> Path | None:
-    """Write the rows that were written for a task, with other labels too if `more` are wanted; None if there are none."""
+    """Write the rows that were written for a task, with other labels for `more`; None if there are none."""
     features = hub_schemas.features(str(task.spec.source.hub), task.spec.source.config)
     own = written_rows().get(task.name)
     if own is None or task.spec.source.hub is None:
@@ -135,11 +137,18 @@ def _write(rows: Sequence[Row], features: Mapping[str, Feature], target: Path) -
 
 def _ids(value: Any, feature: Feature) -> Any:
     """Return a value in which the names of labels are ids: written rows have names."""
-    if isinstance(value, list):
-        inner = feature["sequence"] if isinstance(feature, dict) else feature[0]
-        return [_ids(each, inner) for each in value]
-    names = feature.get("class_label") if isinstance(feature, dict) else None
-    return names.index(value) if names and isinstance(value, str) else value
+    if isinstance(feature, list) and isinstance(value, list):
+        return [_ids(each, feature[0]) for each in value]
+    if isinstance(feature, dict) and "class_label" in feature:
+        return list(map(str, feature["class_label"])).index(value) if isinstance(value, str) else value
+    if isinstance(feature, dict) and set(feature) == {"sequence"}:
+        inside = feature["sequence"]
+        if isinstance(value, dict):
+            return {name: _ids(each, [inside[name]]) for name, each in value.items() if name in inside}
+        return [_ids(each, inside) for each in value] if isinstance(value, list) else value
+    if isinstance(feature, dict) and isinstance(value, dict):
+        return {name: _ids(each, feature.get(name)) for name, each in value.items()}
+    return value
 
 
 def _described(feature: Feature) -> object:
@@ -173,7 +182,7 @@ def _labels_of(task: CatalogTask, row: Row, label: str, feature: Feature) -> Seq
     if isinstance(feature, dict) and "class_label" in feature:
         return range(len(feature["class_label"]))
     if keys := task.spec.columns.get("keys"):
-        found: list[Any] = _at(row, tuple(str(keys).split(".")))
+        found: list[Any] = [] if is_expression(str(keys)) else _at(row, tuple(str(keys).split(".")))
         return found
     labels = list(task.spec.labels or ())
     return range(len(labels)) if isinstance(row[label], int) and isinstance(task.spec.labels, list) else labels

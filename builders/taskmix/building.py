@@ -174,6 +174,7 @@ def _build(prepared: Prepared, held: int, workers: Workers, engine: Engine, repo
         seed=prepared.seed,
         limit=prepared.limit,
         memory=held,
+        cache=prepared.cache,
         progress=report.read,
     )
     report.start(sum(len(part) for part in plan.parts))

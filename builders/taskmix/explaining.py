@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from taskmix import hashing
+from taskmix.caching.entries import open_cache
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import OutputError, UsageError
 from taskmix.mixing.assignment import TEMPLATE
@@ -80,6 +81,7 @@ def explain(
             mirror=mirror,
             seed=lock["seed"],
             limit=lock["limit"],
+            cache=open_cache(),
         )
         return _explained(plan, lock, split, found)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from taskmix.caching.entries import open_cache
 from taskmix.catalog.loading import Catalog, load_catalog
 from taskmix.errors import OutputError, UsageError
 from taskmix.mixing.examples import Progress, no_progress
@@ -34,6 +35,7 @@ def plan(
             mirror=mirror,
             seed=seed,
             limit=limit,
+            cache=open_cache(),
             progress=progress,
         )
 

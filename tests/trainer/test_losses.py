@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from taskmix_trainer.heads import HEADS
 from taskmix_trainer.heads.base import Padding
-from taskmix_trainer.heads.language import pack_causal
+from taskmix_trainer.heads.language import Shape, pack_causal
 from taskmix_trainer.models import losses
 from taskmix_trainer.models.packing import enable_packing
 from tests.trainer.small import CAUSAL, EVERY, PAD, batch_of, gradients, items_of, make_features, make_model
@@ -77,8 +77,9 @@ def test_side_by_side_is_apart(family: str) -> None:
     expected = gradients(model)
 
     assert enable_packing(model, nullcontext())
-    for length in (None, 96):
-        packed = pack_causal(features, Padding(PAD), length)
+    longest = max(len(each["input_ids"]) for each in features)
+    for shape in (None, Shape(96, len(features) + 20, longest)):
+        packed = pack_causal(features, Padding(PAD), shape)
         items = torch.tensor(float(items_of(HEADS[head], features)))
         model(**packed, items=items)["loss"].backward()
         assert_same(gradients(model), expected, 2e-5)

@@ -24,6 +24,7 @@ from taskmix.sources.opening import open_source
 from taskmix.tasks.opening import open_task
 from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted, visible
+from taskmix.urls import is_url
 
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]+)?")
@@ -94,6 +95,9 @@ def _source(request: Request, catalog: Path) -> tuple[SourceSpec, SourceSpec]:
     It is a path, from the catalog's folder if it was relative, or a dataset of the hub.
     """
     given = request.source
+    if is_url(given):
+        hint = "write its entry by hand, `source: {path: URL}`: see docs/catalog.md"
+        raise UsageError(f"an object store is not looked into: {quoted(given)}", hint=hint)
     there = Path(given).exists() or any(mark in given for mark in "*?[") or Path(given).suffix in EXTENSIONS
     mirrored = request.mirror is not None and _HUB.fullmatch(given) and (request.mirror / given).is_dir()
     on_hub = request.config is not None or request.revision is not None or mirrored

@@ -7,8 +7,14 @@ FILES = "files"
 """SHA-256 of source files and of shards."""
 RENDERS = "renders"
 """Texts that Jinja rendered row by row."""
+COMPARISONS = "comparisons"
+"""Which rows of a split are those of evaluation splits, and which the same as an earlier one."""
+TOKENS = "tokens"
+"""Tokens that the trainer made, a folder each."""
 HUB = "hub"
 """Hub datasets as Parquet, which `sources.hub` writes."""
+STORES = "stores"
+"""Copies of data in object stores, which `sources.buckets` makes."""
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from taskmix.urls import is_url, object_store
+
 NAME = r"^[a-z0-9][a-z0-9._-]*$"
 Name = Annotated[str, Field(pattern=NAME, max_length=100)]
 HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")]
@@ -40,7 +42,8 @@ class SourceSpec(_Model):
     )
     path: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="A file, a folder that holds SPLIT*.parquet (or .jsonl, .json, .csv, .arrow), or a glob.",
+        description="A file, a folder that holds SPLIT*.parquet (or .jsonl, .json, .csv, .arrow), or a glob; also as a "
+        "URL in an object store, such as s3://bucket/folder.",
     )
 
     @model_validator(mode="after")
@@ -49,6 +52,8 @@ class SourceSpec(_Model):
             raise ValueError("give either `hub` (org/name) or `path` (a file, folder or glob)")
         if self.path is not None and (self.config is not None or "revision" in self.model_fields_set):
             raise ValueError("`config` and `revision` belong to a `hub` source, not to a `path`")
+        if self.path is not None and is_url(self.path):
+            object_store(self.path)
         return self
 
 
@@ -95,6 +100,9 @@ class HoldoutSpec(_Model):
     clusters: list[str] = Field(default_factory=list, description="Whole skills.")
     tasks: list[str] = Field(default_factory=list, description="Single tasks.")
     templates: Annotated[int, Field(ge=0)] = Field(0, description="So many phrasings of each seen task.")
+    paired_clusters: bool = Field(
+        True, description="Whether the clusters that the catalog pairs with a held-out one leave train."
+    )
 
 
 class TokensSpec(_Model):

@@ -82,16 +82,17 @@ def cache(ctx: click.Context, as_json: bool) -> None:
     help="Only what no build has used for so many days.",
 )
 @click.option("--all", "everything", is_flag=True, help="However old it is.")
-@click.option("--hub", is_flag=True, help="Downloaded hub datasets too, by the same rule.")
+@click.option("--hub", is_flag=True, help="Downloads too, hub datasets and copies of object stores, by the same rule.")
 @json_option
 def prune(days: int, everything: bool, hub: bool, as_json: bool) -> None:
     """Remove entries from the cache. Builds make them anew when they need them.
 
-    Hub datasets stay, since they would have to be downloaded again, unless --hub is given.
+    Hub datasets, and copies of what is in object stores, stay unless --hub is given, since they would have to be
+    downloaded again.
     """
     from taskmix.caching.place import cache_folder
     from taskmix.caching.stock import prune as run
     from taskmix.cli import stock
 
-    removed = run(cache_folder(), 0 if everything else days, hub=hub)
+    removed = run(cache_folder(), 0 if everything else days, downloads=hub)
     click.echo(json.dumps(stock.as_json(removed)) if as_json else stock.pruned(removed), nl=as_json)

@@ -4,14 +4,17 @@ from typing import Any
 
 from rich.text import Text
 
-from taskmix.caching.place import FILES, HUB, RENDERS
+from taskmix.caching.place import COMPARISONS, FILES, HUB, RENDERS, STORES, TOKENS
 from taskmix.caching.stock import Stock
 from taskmix.cli.tables import printed, table
 
 _MEANINGS = {
     FILES: "hashes of source files and shards",
     RENDERS: "batches that Jinja rendered row by row",
+    COMPARISONS: "splits compared with evaluation rows",
+    TOKENS: "what the trainer made of rows",
     HUB: "hub datasets, as Parquet",
+    STORES: "copies of data in object stores",
 }
 _HEAD = [("what", ""), ("", ""), ("entries", "right"), ("size", "right"), ("unused for", "right")]
 

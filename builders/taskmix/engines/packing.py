@@ -21,11 +21,12 @@ from taskmix.kinds import KINDS, Kind
 from taskmix.mixing.examples import Exemplars
 from taskmix.sources import hub
 from taskmix.sources.finding import Stamp, stamp
-from taskmix.sources.opening import Source
+from taskmix.sources.opening import Source, open_source
 from taskmix.tasks.held import Held
 from taskmix.tasks.task import Task
 from taskmix.templates.rowwise import Workers
-from taskmix.text import shown
+from taskmix.text import shown, visible
+from taskmix.urls import is_url
 
 Stamps = Mapping[str, Stamp | None]
 
@@ -129,6 +130,8 @@ def _found_here(task: Task) -> Source:
     missing = [file for split in used for file in source.splits[split] if not file.is_file()]
     if not missing:
         return source
+    if spec.path is not None and is_url(spec.path):
+        return _copied_here(task)
     if source.commit is None or spec.hub is None:
         raise SourceError(
             f"not there on the node {socket.gethostname()}",
@@ -140,3 +143,13 @@ def _found_here(task: Task) -> Source:
         split: tuple(folder / file.relative_to(source.root) for file in found) for split, found in source.splits.items()
     }
     return Source(source.label, folder, splits, source.commit)
+
+
+def _copied_here(task: Task) -> Source:
+    """Return the task's source in this machine's own cache, copied from the store that it lies in."""
+    found = open_source(task.entry, None)
+    # folders have the names of their objects' states
+    if found.root.name != task.source.root.name:
+        message = f"the store has other objects for the node {socket.gethostname()} than for the plan"
+        raise SourceError(message, where=f"task {task.name}: {visible(found.label)}", hint="build again")
+    return found

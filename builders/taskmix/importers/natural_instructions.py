@@ -338,6 +338,7 @@ def _templates(task: InstructionTask) -> list[Entry]:
                     "input": "Input: {{ input }}",
                     "ending": "\nOutput: ",
                     "output": "{{ target }}",
+                    "few_shot": False,
                 }
             )
     return found

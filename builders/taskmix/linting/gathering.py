@@ -21,6 +21,7 @@ from taskmix.tasks.task import Split, Task
 from taskmix.templates.files import Template, entries_in, template_file
 from taskmix.templates.rowwise import Workers
 from taskmix.text import quoted
+from taskmix.urls import is_url
 
 _SPARE = 4
 """So many times the rows are drawn where `where` or a cut may take some away."""
@@ -126,8 +127,10 @@ def _open(entry: CatalogTask, mirror: Path | None, workers: Workers) -> TaskSubj
 def _at_hand(entry: CatalogTask, mirror: Path | None) -> tuple[CatalogTask | None, str]:
     """Return the task with its source as it can be read now; None and why if it would have to be downloaded."""
     source = entry.spec.source
-    if source.hub is None:
-        return entry, ""
+    if source.path is not None:
+        # what a store has is not known without asking it
+        return (None, f"{source.path} is not on this machine") if is_url(source.path) else (entry, "")
+    assert source.hub is not None
     if mirror is not None:
         folder = mirror / source.hub / (source.config or "")
         return (entry, "") if folder.is_dir() else (None, f"{source.hub} is not in the mirror")

@@ -1,5 +1,6 @@
 """What leaves train before anything is sampled: rows of evaluation splits, whole or nearly so, and duplicates."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,12 +8,13 @@ from functools import partial
 
 import polars as pl
 
+from taskmix.caching.entries import Cache
 from taskmix.catalog.models import MixtureSpec
 from taskmix.frames import SOURCE_ROW
 from taskmix.mixing.contamination import Index, Limits, Origin, index
 from taskmix.mixing.duplicates import Duplicates
-from taskmix.mixing.parts import OutSplit
 from taskmix.mixing.reading import Key, Reader, Usable
+from taskmix.mixing.remembered import Evaluated, Looked, Memory, remark
 from taskmix.rowsets import RowSet
 from taskmix.tasks.task import Split, Task
 
@@ -26,6 +28,8 @@ _FOUND = {
     "evaluation_split": pl.String,
     "evaluation_row": pl.UInt64,
 }
+_NOTHING, _NONE = pl.DataFrame(schema=_FOUND), RowSet.of(())
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,22 +44,13 @@ class Cleaned:
     dropped: pl.DataFrame
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """Rows of a task's split that are in an evaluation split of the mixture."""
-
-    task: Task
-    split: Split
-    name: OutSplit
-    rows: RowSet
-
-
 def clean(
     spec: MixtureSpec,
     reader: Reader,
     evaluated: Sequence[Evaluated],
     wanted: Sequence[tuple[Task, Split]],
     usable: Mapping[Key, Usable],
+    cache: Cache | None = None,
 ) -> Cleaned:
     """Take the rows of evaluation splits out of those to train on or to show as worked examples.
 
@@ -65,20 +60,30 @@ def clean(
         evaluated: the rows of all evaluation splits.
         wanted: the tasks' splits that are to be cleaned.
         usable: what all splits have.
+        cache: may know what comes of comparing splits, and is told.
     """
-    found = None
-    if spec.decontamination != "off" and evaluated:
-        found = index(_evaluation(evaluated), Limits(spec.decontamination.ngram, spec.decontamination.overlap))
+    limits, against = Limits(), tuple[Evaluated, ...]()
+    if spec.decontamination != "off":
+        limits = Limits(spec.decontamination.ngram, spec.decontamination.overlap)
+        against = tuple(evaluated)
     compare, left = spec.duplicates == "drop", dict(usable)
-    if found is None and not compare:
-        return Cleaned(usable, pl.DataFrame(schema=_FOUND))
-    jobs = [
-        partial(_look_through, reader, found, compare, *each, usable[each[0].name, each[1]].rows) for each in wanted
-    ]
-    dropped = [pl.DataFrame(schema=_FOUND)]
-    for (task, split), (hits, same) in zip(wanted, reader.each(jobs), strict=True):
-        left[task.name, split] = _without(usable[task.name, split], hits, same)
-        dropped.append(hits)
+    if not against and not compare:
+        return Cleaned(usable, _NOTHING)
+    memory = Memory(cache, against, limits)
+    looked = [memory.look(*each, usable[each[0].name, each[1]].rows) for each in wanted]
+    # what is not asked for is nothing
+    looked = [each if against else replace(each, hits=_NOTHING) for each in looked]
+    looked = [each if compare else replace(each, same=_NONE) for each in looked]
+    found = index(_evaluation(against), limits) if any(each.hits is None for each in looked) else None
+    dropped = [_NOTHING]
+    for each in reader.each([partial(_look_through, reader, memory, found, each) for each in looked]):
+        assert each.hits is not None, each
+        assert each.same is not None, each
+        place = each.task.name, each.split
+        left[place] = _without(usable[place], each.hits, each.same)
+        dropped.append(each.hits)
+    if cache is not None:
+        _LOG.info("%s", remark(looked))
     return Cleaned(left, pl.concat(dropped))
 
 
@@ -92,19 +97,29 @@ def _inputs(task: Task, frame: pl.DataFrame) -> pl.DataFrame:
     return frame.select(SOURCE_ROW, *(name for name in task.asked() if name in frame.columns))
 
 
-def _look_through(
-    reader: Reader, found: Index | None, compare: bool, task: Task, split: Split, rows: RowSet
-) -> tuple[pl.DataFrame, RowSet]:
-    """Return the rows of a split that are those of evaluation splits, and those that are the same as an earlier one."""
-    hits, same = [pl.DataFrame(schema=_FOUND)], Duplicates()
-    for frame in task.rows(split, rows, {*task.asked(), *task.compared()}):
+def _look_through(reader: Reader, memory: Memory, found: Index | None, looked: Looked) -> Looked:
+    """Return a split with the rows that are those of evaluation splits, and those that are the same as an earlier one.
+
+    What is known of it already is not looked for.
+    """
+    if looked.is_known:
+        return looked
+    task, split, hits, same = looked.task, looked.split, [_NOTHING], Duplicates()
+    for frame in task.rows(split, looked.rows, {*task.asked(), *task.compared()}):
         if reader.stopped():
             break
-        if found is not None:
+        if looked.hits is None and found is not None:
             hits.append(_described(found.find(_inputs(task, frame)), task, split))
-        if compare:
+        if looked.same is None:
             same.add(frame.select(SOURCE_ROW, *task.compared()))
-    return pl.concat(hits), RowSet(same.finish().bits)
+    done = replace(
+        looked,
+        hits=pl.concat(hits) if looked.hits is None else looked.hits,
+        same=RowSet(same.finish().bits) if looked.same is None else looked.same,
+    )
+    if not reader.stopped():
+        memory.keep(looked, done)
+    return done
 
 
 def _described(found: pl.DataFrame, task: Task, split: Split) -> pl.DataFrame:

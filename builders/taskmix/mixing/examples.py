@@ -296,6 +296,8 @@ class Exemplars:
 
     def most(self, template: Template) -> int:
         """Return how many can be shown under a template before any row, which is none of them itself."""
+        if not template.spec.few_shot:
+            return 0
         if template.drops_empty:
             return self.shown(template, options=False).most
         return can_be_shown(min(len(self.rows), _EXEMPLARS))

@@ -8,6 +8,7 @@ from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.errors import CatalogError, SourceError, nearest
 from taskmix.sources.finding import find_splits
 from taskmix.text import quoted
+from taskmix.urls import is_url, object_store
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,14 @@ class Roles:
 def origins(task: CatalogTask) -> frozenset[str]:
     """Return the names under which a task's data may be known: its own, its source's, those it is derived from.
 
-    A local source is known by its path and by each of its files, so that a folder, a glob and a file of one dataset
-    meet.
+    Files, of this machine or in a store, are known by the source's path and by each of their own, so that a folder, a
+    glob and a file of one dataset meet.
     """
     source = task.spec.source
     if source.path is None:
         places = [f"{source.hub}:{source.config}" if source.config else str(source.hub)]
+    elif is_url(source.path):
+        places = [object_store(source.path), *_objects(source.path)]
     else:
         path = task.root / source.path
         places = [str(each.resolve()) for each in (path, *_data_files(path))]
@@ -43,6 +46,19 @@ def _data_files(path: Path) -> list[Path]:
         return [file for files in find_splits(path).values() for file in files]
     except SourceError:
         return []
+
+
+def _objects(url: str) -> list[str]:
+    """Return the places of the objects of a source in a store; none if it does not answer, as for files."""
+    # not above: what speaks to stores takes a while to import
+    from taskmix.sources import buckets
+
+    try:
+        listing = buckets.listed(url)
+    except SourceError:
+        return []
+    folder = listing.url if listing.is_folder else listing.url.rpartition("/")[0]
+    return [f"{folder}/{name}" for name in listing.objects]
 
 
 def relatives(tasks: Iterable[CatalogTask], held: Collection[str]) -> Mapping[str, str]:
@@ -114,7 +130,8 @@ def assign_roles(catalog: Catalog, mixture: str, selected: Collection[str]) -> R
         for name in selected
         if name in spec.holdout.tasks or catalog.tasks[name].spec.cluster in spec.holdout.clusters
     }
-    related = {**paired(catalog, held), **relatives(catalog.tasks.values(), held)}
+    partners = paired(catalog, held) if spec.holdout.paired_clusters else {}
+    related = {**partners, **relatives(catalog.tasks.values(), held)}
     excluded = {name: related[name] for name in sorted(selected) if name in related}
     train = tuple(name for name in sorted(selected) if name not in held and name not in excluded)
     if not train:

@@ -10,16 +10,18 @@ from pathlib import Path
 
 import polars as pl
 
+from taskmix.caching.entries import Cache
 from taskmix.catalog.loading import Catalog
 from taskmix.catalog.models import MixtureSpec, TokensSpec
 from taskmix.catalog.selection import overridden, select
 from taskmix.errors import CatalogError
-from taskmix.mixing.cleaning import Evaluated, clean
+from taskmix.mixing.cleaning import clean
 from taskmix.mixing.examples import Progress, no_progress
 from taskmix.mixing.holdout import Roles, assign_roles
 from taskmix.mixing.judging import Judging, chosen, splits_read
 from taskmix.mixing.parts import SPLITS, Part
 from taskmix.mixing.reading import Key, Reader, Usable
+from taskmix.mixing.remembered import Evaluated
 from taskmix.mixing.tokens import Counter, open_tokenizer
 from taskmix.mixing.training import train
 from taskmix.tasks.held import Held
@@ -72,6 +74,7 @@ def make_plan(
     seed: int | None = None,
     limit: int | None = None,
     memory: int = 0,
+    cache: Cache | None = None,
     progress: Progress = no_progress,
 ) -> Plan:
     """Resolve a mixture against its sources: read every split that it uses once, and check every row.
@@ -84,6 +87,7 @@ def make_plan(
         seed: replaces the mixture's seed.
         limit: at most so many source rows a task and split.
         memory: so many bytes of rows are kept for when they are rendered; the others are read again.
+        cache: may know what comes of comparing training rows with evaluation rows, and is told.
         progress: called with a task's name and a number of rows just read.
 
     Raises:
@@ -100,7 +104,7 @@ def make_plan(
     reader = Reader(progress, workers)
     usable = reader.read(_wanted(spec, tasks, roles.heldout))
     evaluated = _evaluated(spec, limit, tasks, roles, usable)
-    cleaned = clean(spec, reader, evaluated, _trained_on(spec, tasks, roles, usable), usable)
+    cleaned = clean(spec, reader, evaluated, _trained_on(spec, tasks, roles, usable), usable, cache)
     judging = Judging(spec, limit, usable, cleaned.usable)
     parts = [part for each in roles.train for part in judging.seen(tasks[each])]
     parts += [judging.unseen(tasks[each]) for each in roles.heldout]

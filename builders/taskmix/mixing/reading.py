@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event, Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from taskmix.errors import SourceError
 from taskmix.frames import SOURCE_ROW
@@ -13,6 +13,10 @@ from taskmix.rowsets import RowSet
 from taskmix.tasks.task import Split, Task
 from taskmix.templates.rowwise import Workers
 from taskmix.threads import in_order
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 Key = tuple[str, Split]
@@ -68,17 +72,21 @@ class Reader:
         return self._stopped.is_set()
 
     def _check(self, task: Task, split: Split) -> Usable:
-        kept = []
         cut = where = 0
         names = names_read(task, task.templates, evaluation=True).union(task.asked(), task.compared())
-        for batch, dropped in task.check(split, names):
-            if self.stopped():
-                break
-            kept.append(batch[SOURCE_ROW].to_numpy())
-            cut, where = cut + dropped.cut, where + dropped.where
-            with self._lock:
-                self.progress(task.name, len(batch) + dropped.cut + dropped.where)
-        rows = RowSet.of(kept)
+
+        def numbers() -> "Iterator[NDArray[np.uint64]]":
+            nonlocal cut, where
+            for batch, dropped in task.check(split, names):
+                if self.stopped():
+                    return
+                cut, where = cut + dropped.cut, where + dropped.where
+                with self._lock:
+                    self.progress(task.name, len(batch) + dropped.cut + dropped.where)
+                yield batch[SOURCE_ROW].to_numpy()
+
+        # bit by bit: all numbers at once would be eight bytes a row
+        rows = RowSet.of(numbers())
         total = len(rows) + cut + where
         if not len(rows):
             why = "is empty" if not total else f"has no row left of {total:,} ({where:,} dropped by `where`)"

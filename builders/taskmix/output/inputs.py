@@ -16,7 +16,7 @@ from taskmix.catalog import builtin
 from taskmix.catalog.loading import Catalog, CatalogTask
 from taskmix.catalog.models import MixtureSpec
 from taskmix.errors import SourceError
-from taskmix.sources.finding import Found
+from taskmix.sources.finding import Found, used_splits
 from taskmix.text import shown
 from taskmix.versions import versions
 
@@ -58,17 +58,9 @@ def task_inputs(entry: CatalogTask, found: Found, recorded: Mapping[str, Any]) -
     Which file of its kind serves a task without templates of its own follows from the data: so the lock knows, as long
     as all else is the same.
     """
-    files = [file for split in _used(entry, found) for file in found.splits.get(split, ())]
+    files = [file for split in used_splits(entry, found.splits) for file in found.splits.get(split, ())]
     name = (recorded.get("templates") or {}).get("file")
     return TaskInputs(entry, found.root, tuple(files), found.commit, _template(entry, name))
-
-
-def _used(entry: CatalogTask, found: Found) -> list[str]:
-    """Return the source's splits that a task reads."""
-    spec = entry.spec.splits
-    if spec is None:
-        return [name for name in ("train", "validation") if name in found.splits]
-    return sorted({theirs for theirs in spec.values() if isinstance(theirs, str)})
 
 
 def _template(entry: CatalogTask, recorded: str | None) -> Path | None:

@@ -9,16 +9,13 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
+from taskmix import urls
 from taskmix.errors import UsageError
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 WORK = ".shuffle"
 """The folder, in that of a mixture, for what is removed before the mixture is complete."""
-_MARK = "://"
 
 
 class Place(Protocol):
@@ -160,18 +157,7 @@ class Bucket:
         """Do what `Place` says."""
         return Bucket(f"{self.url.rstrip('/')}/{name}")
 
-    def _found(self, name: str) -> "tuple[AbstractFileSystem, str]":
+    def _found(self, name: str) -> tuple[Any, str]:
         """Return the file system, and the path in it of a name."""
-        from fsspec.core import url_to_fs
-
-        try:
-            files, path = url_to_fs(self.url)
-        except (ImportError, ValueError) as error:
-            hint = "fsspec names the package that opens such URLs"
-            raise UsageError(f"cannot be opened: {error}", where=self.url, hint=hint) from None
-        return files, f"{str(path).rstrip('/')}/{name}" if name else str(path)
-
-
-def is_url(target: Path | str) -> bool:
-    """Whether what was given as a place to write to is a URL, not a path."""
-    return isinstance(target, str) and _MARK in target
+        files, path = urls.opened(self.url, UsageError)
+        return files, f"{path.rstrip('/')}/{name}" if name else path

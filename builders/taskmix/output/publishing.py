@@ -14,7 +14,8 @@ from pathlib import Path
 
 from taskmix.errors import OutputError
 from taskmix.output.folder import LOCK, check_target, replacing, understood
-from taskmix.output.places import WORK, Bucket, Folder, Place, is_url
+from taskmix.output.places import WORK, Bucket, Folder, Place
+from taskmix.urls import is_url
 
 Target = Path | str
 CARD = "README.md"

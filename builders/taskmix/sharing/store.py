@@ -2,19 +2,17 @@
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taskmix.errors import PushError, TaskmixError
+from taskmix import urls
+from taskmix.errors import PushError
 from taskmix.sharing.places import StorePlace
-from taskmix.text import visible
 
 _BLOCK = 8 << 20
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,7 @@ class Store:
     def stamp(self, name: str) -> str:
         """Return what changes when an object is written again, as far as the store tells."""
         self.fs.invalidate_cache()
-        about = self.fs.info(self._path(name))
-        return repr([about.get(key) for key in ("size", "ETag", "etag", "LastModified", "mtime", "created", "md5Hash")])
+        return urls.state(self.fs.info(self._path(name)))
 
     def _path(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
@@ -95,35 +92,11 @@ class Store:
 
 
 def open_store(place: StorePlace) -> Store:
-    """Return the folder that a URL names.
-
-    Raises:
-        PushError: fsspec does not know the store, or lacks the package that speaks to it.
-    """
-    from fsspec.core import url_to_fs
-
-    try:
-        fs, root = url_to_fs(place.url, use_listings_cache=False)
-    except ImportError as error:
-        scheme = place.url.partition("://")[0]
-        hint = f"pip install 'taskmix[{_EXTRAS[scheme]}]'" if scheme in _EXTRAS else ""
-        raise PushError(f"a package is missing: {error}", where=str(place), hint=hint) from None
-    except ValueError as error:
-        raise PushError(f"no such store: {error}", where=str(place)) from None
-    return Store(place, fs, root)
+    """Return the folder that a URL names. Raises PushError as `urls.opened`."""
+    return Store(place, *urls.opened(place.url, PushError))
 
 
-@contextmanager
-def understood(place: StorePlace) -> Iterator[None]:
-    """Turn what a store's client raises, whose classes are its own, into one error that names the place."""
-    try:
-        yield
-    except TaskmixError:
-        raise
-    except Exception as error:
-        lines = str(error).strip().splitlines()
-        reason = re.sub(r"\?[^\s'\"]+", "", lines[0])[:300] if lines else ""
-        hint = "push again when the store answers: what is there already is not sent again"
-        raise PushError(
-            f"the store failed: {visible(reason) or type(error).__name__}", where=str(place), hint=hint
-        ) from None
+def understood(place: StorePlace) -> AbstractContextManager[None]:
+    """Turn what a store's client raises into one error that names the place."""
+    hint = "push again when the store answers: what is there already is not sent again"
+    return urls.understood(place.url, PushError, hint)

@@ -27,6 +27,10 @@ _LONGEST_FIELD = 2**31 - 1
 
 T = TypeVar("T")
 
+# By default Polars reads row groups ahead, more of them the more there are: several hundred megabytes of short rows,
+# which those who render them have no use for yet. It looks at this whenever a scan begins.
+os.environ.setdefault("POLARS_ROW_GROUP_PREFETCH_SIZE", "1")
+
 
 def scan(files: Sequence[Path]) -> pl.LazyFrame:
     """Return a lazy frame over files of one format.

@@ -35,11 +35,14 @@ class Source:
     def _stamps(self) -> Mapping[Path, Stamp | None]:
         return {path: stamp(path) for paths in self.splits.values() for path in paths}
 
+    def changed(self) -> Path | None:
+        """Return the first file that is not what it was when the source was opened; None if all are."""
+        return next((path for path, now in self._stamps().items() if now != self._found[path]), None)
+
     def check_unchanged(self) -> None:
         """Raise SourceError if a file is not what it was when the source was opened: what was read may be mixed."""
-        for path, now in self._stamps().items():
-            if now != self._found[path]:
-                raise SourceError("changed while it was read", where=shown(path), hint="build again")
+        if (path := self.changed()) is not None:
+            raise SourceError("changed while it was read", where=shown(path), hint="build again")
 
     def schema(self, split: str) -> pl.Schema:
         """Return the columns of a split and their types."""

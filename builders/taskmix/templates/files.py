@@ -39,6 +39,7 @@ class TemplateSpec(BaseModel):
     empty: Literal["error", "drop"] = "error"
     style: Literal["chain-of-thought", "inverted"] | None = None
     options: bool = True
+    few_shot: bool = True
     separator: str = BLANK_LINE
     ending: str = BLANK_LINE
     language: str | None = None

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from taskmix_trainer.batches.plan import Plan
+from taskmix_trainer.batches.plan import Ints, Plan
 from taskmix_trainer.heads.base import IGNORED, Batch, Head, Padding
-from taskmix_trainer.heads.language import pack_causal
+from taskmix_trainer.heads.language import Shape, pack_causal
 from taskmix_trainer.models.losses import ITEMS
 from taskmix_trainer.tokens.folder import Tokens
 
@@ -26,7 +26,7 @@ class Batches(Dataset[Batch]):
         self.plan, self.tokens, self.head, self.padding = plan, tokens, head, padding
         self._counts = np.asarray(counts, dtype=np.int64)
         self._lengths = tokens.lengths()
-        self._collate = partial(pack_causal, length=plan.size) if plan.size else head.collate
+        self._collate = partial(pack_causal, shape=_shape(plan, self._lengths)) if plan.size else head.collate
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -51,6 +51,17 @@ class Batches(Dataset[Batch]):
     def rows(self, step: int) -> list[str]:
         """Return the rows of a step's examples."""
         return list(dict.fromkeys(self.tokens[int(at)]["row"] for at in self.plan.step_members(step)))
+
+
+def _shape(plan: Plan, lengths: Ints) -> Shape:
+    """Return the shape that all micro-batches of a plan fit into."""
+    longest = int(lengths.max())
+    ends = np.concatenate([[0], lengths[plan.members].cumsum()])
+    filled, members = np.diff(ends[plan.edges]), np.diff(plan.edges)
+    # one without examples has the first one, see above
+    filled, members = np.where(members == 0, lengths[0], filled), np.maximum(members, 1)
+    examples = members + -((filled - plan.size) // longest)
+    return Shape(plan.size, int(examples.max()), longest)
 
 
 def _take_labels_out(batch: Batch, head: Head) -> None:

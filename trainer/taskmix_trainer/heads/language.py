@@ -4,6 +4,7 @@ Only the completion is trained on, with the token that ends it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -102,22 +103,37 @@ def collate_causal(features: Sequence[Mapping[str, Any]], padding: Padding) -> B
     }
 
 
-def pack_causal(features: Sequence[Mapping[str, Any]], padding: Padding, length: int | None = None) -> Batch:
+@dataclass(frozen=True)
+class Shape:
+    """The shape that rows of examples side by side are filled up to, so that it does not vary.
+
+    Attributes:
+        tokens: tokens of a row.
+        examples: examples of a row, those that fill it up among them.
+        longest: the most tokens of an example.
+    """
+
+    tokens: int
+    examples: int
+    longest: int
+
+
+def pack_causal(features: Sequence[Mapping[str, Any]], padding: Padding, shape: Shape | None = None) -> Batch:
     """Return examples side by side in one row: `input_ids`, `position_ids` and `labels` are (1, tokens).
 
-    `cu_seq_lens_q` are the ends of the examples, from 0; it is what keeps their attention apart. With a `length` the
-    row is filled up to it, and `cu_seq_lens_q` to that many examples, so that shapes do not vary.
+    `cu_seq_lens_q` are the ends of the examples, from 0; it is what keeps their attention apart. With a `shape` the row
+    is filled up with examples without a label, none longer than the longest, and then with empty ones.
     """
     ids = [_tensor(feature["input_ids"]) for feature in features]
     targets = [_targets(feature) for feature in features]
-    rest = 0 if length is None else length - sum(map(len, ids))
-    if rest:
-        ids.append(torch.full((rest,), padding.token))
-        targets.append(torch.full((rest,), IGNORED))
+    if shape is not None:
+        rest = shape.tokens - sum(map(len, ids))
+        fillers = [min(shape.longest, rest - at) for at in range(0, rest, shape.longest)]
+        ids += [torch.full((length,), padding.token) for length in fillers]
+        targets += [torch.full((length,), IGNORED) for length in fillers]
     ends = torch.tensor([0, *map(len, ids)]).cumsum(0)
-    if length is not None:
-        most = -(-(length // 16) // 64) * 64
-        ends = functional.pad(ends, (0, max(0, most - len(ends))), value=int(ends[-1]))
+    if shape is not None:
+        ends = functional.pad(ends, (0, shape.examples + 1 - len(ends)), value=shape.tokens)
     return {
         "input_ids": torch.cat(ids)[None],
         "position_ids": torch.cat([torch.arange(len(row)) for row in ids])[None],

@@ -4,6 +4,7 @@ On CUDA it is PyTorch's attention over sequences of different lengths, elsewhere
 example. Neither makes a mask of all tokens by all tokens, so what lies side by side costs no more than apart.
 """
 
+import inspect
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +15,19 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 NAME = "taskmix_packed"
 _FLASH_TYPES = (torch.bfloat16, torch.float16)
+
+
+def _find_varlen() -> tuple[Any, frozenset[str]]:
+    """Return the attention of this version of PyTorch, and what it takes: 2.10 has no windows, later ones no GQA."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None, frozenset()
+    return varlen_attn, frozenset(inspect.signature(varlen_attn).parameters)
+
+
+# found here rather than where it is called, which `torch.compile` reads
+_varlen_of_torch = _find_varlen()
 
 
 def register() -> None:
@@ -37,6 +51,7 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     cu_seq_lens_q: Tensor | None = None,
+    max_length_q: int | None = None,
     sliding_window: int | None = None,
     is_causal: bool | None = None,
     **unused: Any,
@@ -52,6 +67,7 @@ def packed_attention(
         scaling: what scores are multiplied by.
         dropout: the share of weights that are dropped.
         cu_seq_lens_q: the ends of the examples, from 0 (int32); without them each row is an example.
+        max_length_q: the most tokens of an example, or more.
         sliding_window: so many tokens, itself among them, are looked at.
         is_causal: whether tokens look back only; by default what the layer says.
         unused: what other attentions of transformers take.
@@ -66,8 +82,11 @@ def packed_attention(
         options["sliding_window"] = sliding_window
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options, **unused)
     causal = is_causal if is_causal is not None else bool(getattr(module, "is_causal", True))
-    if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout:
-        return _varlen(query, key, value, scaling, cu_seq_lens_q, sliding_window, causal), None
+    query, key, value = _in_one_type(query, key, value)
+    if query.is_cuda and query.dtype in _FLASH_TYPES and not dropout and _varlen_of_torch[0] is not None:
+        # without it the row is an upper bound, which costs time alone; to ask the device would cost more
+        longest = max_length_q or query.shape[2]
+        return _varlen(query, key, value, scaling, cu_seq_lens_q, longest, sliding_window, causal), None
     each = []
     edges = cu_seq_lens_q.tolist()
     for start, end in pairwise(edges):
@@ -89,27 +108,40 @@ def packed_attention(
     return torch.cat(each, dim=2).transpose(1, 2).contiguous(), None
 
 
-def _varlen(
-    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, ends: Tensor, window: int | None, causal: bool
-) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
+def _in_one_type(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return tensors in the type of autocast, as PyTorch's own attention does: norms and rotations give others."""
+    kind = tensors[0].device.type
+    if not torch.is_autocast_enabled(kind):
+        return tensors
+    return tuple(each.to(torch.get_autocast_dtype(kind)) for each in tensors)
 
-    tokens = query.shape[2]
-    queries, keys, values = (each[0].transpose(0, 1).contiguous() for each in (query, key, value))
-    back = -1 if window is None else window - 1
-    # the longest example is not known without waiting for the device; the row is an upper bound that never changes
-    found = varlen_attn(
-        queries,
-        keys,
-        values,
-        ends,
-        ends,
-        tokens,
-        tokens,
-        scale=scaling,
-        window_size=(back, 0 if causal else back),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+
+def _varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    ends: Tensor,
+    longest: int,
+    window: int | None,
+    causal: bool,
+) -> Tensor:
+    attention, options = _varlen_of_torch
+    if query.shape[1] != key.shape[1] and "enable_gqa" not in options:
+        times = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
+    given: dict[str, Any] = {"scale": scaling}
+    if "enable_gqa" in options:
+        given["enable_gqa"] = query.shape[1] != key.shape[1]
+    if "window_size" in options:
+        back = -1 if window is None else window - 1
+        given["window_size"] = (back, 0 if causal else back)
+    elif window is None:
+        given["is_causal"] = causal
+    else:
+        raise ValueError("this version of PyTorch has no windows in its attention over different lengths")
+    rows = [each[0].transpose(0, 1).contiguous() for each in (query, key, value)]
+    found = attention(*rows, ends, ends, longest, longest, **given)
     assert isinstance(found, Tensor)
     return found[None]
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from taskmix.caching.place import cache_folder
+from taskmix.caching.entries import PART, mark_used
+from taskmix.caching.place import TOKENS, cache_folder
 from taskmix.errors import OutputError, SourceError, UsageError
 from taskmix_trainer import heads, reading
 from taskmix_trainer.errors import ModelError, TrainError
@@ -82,8 +83,9 @@ def prepare(
             wanted.stride,
             wanted.too_long,
         )
-        final = folder or cache_folder() / "tokens" / _key(target, wanted, head, encoder)
+        final = folder or _cached(target, wanted, head, encoder)
         if folder is None and (final / MANIFEST).is_file():
+            mark_used(final)
             return final
         manifest = Manifest(
             target=target.name,
@@ -200,6 +202,12 @@ def _max_length(wanted: Wanted, head: Head, tokenizer: Any) -> int:
     return wanted.max_length
 
 
+def _cached(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder) -> Path:
+    """Return where a target's tokens lie in the cache, whether they are there or not."""
+    key = _key(target, wanted, head, encoder)
+    return cache_folder() / TOKENS / key[:2] / key[2:]
+
+
 def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder) -> str:
     """Return a hash of all that the tokens follow from, the code among it."""
     tokenizer = encoder.tokenizer
@@ -234,7 +242,7 @@ def _write(
 ) -> None:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".part-") as part:
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=PART) as part:
             made = Path(part) / "tokens"
             made.mkdir()
             encoder.tokenizer.save_pretrained(made / TOKENIZER)

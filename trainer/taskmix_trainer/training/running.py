@@ -85,7 +85,7 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
     run = _describe(settings, manifest, plan)
     with processes.first_goes_first(on_cpu=not _on_cuda(settings)):
         _enter(settings, run)
-    losses.install(model, head)
+    losses.install(model, head, longest)
     if settings.lora is not None:
         model = adapters.add_lora(model, settings.lora, head, settings.model)
     if settings.compile:
@@ -242,6 +242,17 @@ def _boards(arguments: Any, settings: Settings) -> list[Any]:
     return [TensorBoardCallback(writer)] if writer is not None else []
 
 
+def _used(trainer: Any, manifest: Manifest) -> dict[str, Any]:
+    """Return what a run has used: the arguments that followed from its settings, and the size of its data."""
+    names = ("learning_rate", "warmup_steps", "weight_decay", "bf16", "gradient_accumulation_steps")
+    arguments = {name: getattr(trainer.args, name) for name in names}
+    epochs = trainer.batches.plan.epoch(trainer.state.global_step)
+    return {
+        "used": {**arguments, "schedule": str(trainer.args.lr_scheduler_type), "epochs": round(epochs, 4)},
+        "splits": {name: dataclasses.asdict(split) for name, split in manifest.splits.items()},
+    }
+
+
 def _patience(settings: Settings) -> list[Any]:
     if settings.patience is None:
         return []
@@ -279,7 +290,7 @@ def _finish(
         (out / "README.md").write_text(card.make_card(manifest, run, metrics), "utf-8")
         if not settings.save_every:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        write_run(out, {**run, "done": True, "metrics": metrics})
+        write_run(out, {**run, "done": True, "metrics": metrics, **_used(trainer, manifest)})
     trainer.accelerator.wait_for_everyone()
     return metrics
 
