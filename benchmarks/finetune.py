@@ -56,7 +56,7 @@ TASKS: Mapping[str, Task] = {
 
 
 def sampled(data: Path, task: Task, rows: int | None, validation: int | None, to: Path) -> Path:
-    """Return a copy of the data of one task with so many rows of each split, drawn at random; `data` if all are used."""
+    """Return a copy of a task's data with so many rows of each split, drawn at random; `data` if all are used."""
     import numpy as np
     import pyarrow.parquet as pq
 

@@ -31,6 +31,7 @@ from taskmix.tasks.opening import open_task
 from taskmix.tasks.task import Task
 from taskmix.templates import parts, sandbox
 from taskmix.templates.rowwise import Workers
+from taskmix_trainer.evaluation import metrics
 
 DOCS = Path(__file__).parent
 HELP_WIDTH = 100
@@ -204,6 +205,32 @@ def _rules(_: str) -> str:
     return _table(("rule", "severity", "needs", "a template, file or task"), rows)
 
 
+def _metrics(_: str) -> str:
+    rows = [(f"`{name}`", metric.label, metric.meaning) for name, metric in metrics.METRICS.items()]
+    return _table(("in JSON", "in tables", "what it is"), rows)
+
+
+def _metrics_of(_: str) -> str:
+    rows = [(f"raw, {kind}", _in_order(names)) for kind, names in metrics.RAW.items()]
+    rows.append(("choices that all rows share", _in_order(metrics.LABELS)))
+    rows.append(("choices of each row's own", _in_order(metrics.CHOICES)))
+    rows += [(f"written, {kind}", _in_order(names)) for kind, names in metrics.TEXT.items()]
+    clusters: dict[tuple[str, ...], list[str]] = {}
+    for word, names in metrics.CLUSTERS.items():
+        clusters.setdefault(names, []).append(f"`{word}`")
+    rows += [
+        (f"written, text-generation, cluster {' or '.join(words)}", _in_order(names))
+        for names, words in clusters.items()
+    ]
+    tested = metrics.text_metrics("text-generation", "code", tests=True)
+    rows.append(("written, text-generation with tests, `--run-code`", _in_order(tested)))
+    return _table(("answers", "metrics, the first being quoted"), rows)
+
+
+def _in_order(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
 def _common_columns(_: str) -> str:
     row, schema = _shown_row("prompt-completion"), _built("prompt-completion", "starter", "heldout").schema
     shown = [(f"`{name}`", _type(schema[name]), f"`{_json(row[name])}`", meaning) for name, meaning in MEANINGS.items()]
@@ -312,6 +339,8 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "conversation": _conversation,
     **{f"example: {name}": functools.partial(_example_of, *which) for name, which in EXAMPLES.items()},
     **{f"row of {form}": functools.partial(_format_row, form) for form in FORMATS},
+    "metrics": _metrics,
+    "metrics of answers": _metrics_of,
 }
 
 

@@ -4,7 +4,7 @@ import functools
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,21 @@ def runs(text: str) -> Iterator[str]:
         found = words(piece)
         for start in range(len(found) - RUN + 1):
             yield " ".join(found[start : start + RUN])
+
+
+def repeated(templates: Iterable[Template]) -> list[str]:
+    """Return the runs of words that stand in more than one file; eight characters of Chinese or Japanese are few."""
+    files: dict[str, set[str]] = defaultdict(set)
+    for template in templates:
+        for text in (template.spec.instruction, template.spec.input or ""):
+            for run in runs(text):
+                if len(run) >= 2 * RUN:  # else it is of single characters
+                    files[run].add(f"{template.file.name} [{template.name}]")
+    return [f"“{run}” stands in {', '.join(sorted(where))}" for run, where in files.items() if _several(where)]
+
+
+def _several(places: Iterable[str]) -> bool:
+    return len({place.partition(" ")[0] for place in places}) > 1
 
 
 def borrowed(template: Template, public: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -2,9 +2,9 @@
 
     python chunks.py FILE [--out data] [--chars 1400] [--validation 0.02]
 
-FILE is JSONL, plain or compressed with gzip or Zstandard, with a text under `text` and the name of a work under `title`.
-Whole works go to validation, so that no chunk of it comes from a work that training has seen. Rows are in random order, so
-that the first ones (`mix train --limit`) are a sample of all works.
+FILE is JSONL, plain or compressed with gzip or Zstandard, with a text under `text` and the name of a work under
+`title`. Whole works go to validation, so that no chunk of it comes from a work that training has seen. Rows are in
+random order, so that the first ones (`mix train --limit`) are a sample of all works.
 """
 
 import argparse

@@ -186,6 +186,8 @@ def test_the_start_token_comes_first_and_once() -> None:
     assert plain == marked
     assert plain.prefix.count(1) == 1
     assert plain.prefix[0] == 1
+    (complete,) = causal_questions(tokenizer, ["The cat"], [["A"]], complete=True)
+    assert complete.prefix == plain.prefix[1:]
 
 
 def test_long_prompts_lose_their_start_and_are_counted() -> None:

@@ -334,7 +334,8 @@ def test_a_task_without_a_train_split(forks: Forks, tmp_path: Path) -> None:
     )
     (tmp_path / "catalog.yaml").write_text(
         "version: 1\ntasks:\n  only-tests:\n    cluster: moods\n    kind: text-classification\n    license: CC0-1.0\n"
-        "    source: {path: data}\n    splits: {validation: test}\n    columns: {text: text, label: label}\n    labels: [bad, good]\n",
+        "    source: {path: data}\n    splits: {validation: test}\n"
+        "    columns: {text: text, label: label}\n    labels: [bad, good]\n",
         "utf-8",
     )
     catalog = ["--catalog", str(tmp_path / "catalog.yaml")]

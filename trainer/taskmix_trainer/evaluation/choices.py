@@ -62,6 +62,7 @@ def causal_questions(
     *,
     max_length: int | None = None,
     separator_scored: bool = False,
+    complete: bool = False,
 ) -> list[Question]:
     """Return what a causal model is asked.
 
@@ -73,12 +74,13 @@ def causal_questions(
             the longest choice fits.
         separator_scored: whether white space at a prompt's end is scored with each choice, as lm-evaluation-harness has
             it. It adds the same to each, so the ranking by sums stays; that by characters may not.
+        complete: whether prompts have all special tokens already, as chats have by their template.
 
     Raises:
         ValueError: a prompt has no choices, or a choice is empty or adds no token.
     """
     _check(prompts, choices)
-    start = start_tokens(tokenizer)
+    start = () if complete else start_tokens(tokenizer)
     alone = tokenised(tokenizer, [prompt.rstrip() if separator_scored else prompt for prompt in prompts])
     joint = iter(
         tokenised(tokenizer, [prompt + each for prompt, few in zip(prompts, choices, strict=True) for each in few])
@@ -130,13 +132,15 @@ def encoder_questions(
     return questions
 
 
-def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], encoder: bool) -> list[Prompt]:
+def prompt_tokens(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], encoder: bool, *, complete: bool = False
+) -> list[Prompt]:
     """Return the tokens that a model reads of each prompt, at least one.
 
     An encoder gets all special tokens that the tokenizer adds; a causal model the start token alone, if it adds one,
-    since an end token would end the text.
+    since an end token would end the text, and nothing where prompts are `complete`.
     """
-    start = start_tokens(tokenizer)
+    start = () if complete and not encoder else start_tokens(tokenizer)
     if not encoder:
         return [_started(tokenizer, each, start) for each in tokenised(tokenizer, prompts)]
     if not prompts:

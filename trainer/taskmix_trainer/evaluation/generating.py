@@ -59,6 +59,7 @@ def generate(
     stops: Sequence[str] = (),
     max_length: int | None = None,
     tokens_per_batch: int = TOKENS_PER_BATCH,
+    complete: bool = False,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Generation:
     """Return the most likely continuation, token by token, of each prompt.
@@ -71,6 +72,7 @@ def generate(
         stops: texts that end the answer, such as what parts worked examples; they count in what is generated alone.
         max_length: how many tokens the model takes. Prompts lose tokens at their start so that the answer fits.
         tokens_per_batch: an upper bound, padding and answers included; a prompt that is larger is a batch of its own.
+        complete: whether prompts have all special tokens already, as chats have by their template.
         progress: called with the number of prompts that are done, after each batch.
 
     Raises:
@@ -79,7 +81,7 @@ def generate(
     if max_new_tokens < 1 or not all(stops):
         raise ValueError("max_new_tokens is positive, and no stop string is empty")
     encoder = bool(model.config.is_encoder_decoder)
-    given = prompt_tokens(tokenizer, prompts, encoder)
+    given = prompt_tokens(tokenizer, prompts, encoder, complete=complete)
     room = None if max_length is None else max(1, max_length if encoder else max_length - max_new_tokens)
     new = max_new_tokens if max_length is None else min(max_new_tokens, max(1, max_length - (0 if encoder else 1)))
     kept = [each.last(room) for each in given]

@@ -1,7 +1,7 @@
 """A language model on the evaluation splits of a mixture: it ranks choices, or writes answers that are compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from taskmix_trainer.evaluation import metrics
@@ -18,6 +18,8 @@ from taskmix_trainer.evaluation.statistics import Baseline, baseline
 NEW_TOKENS = 128
 """Tokens that are written at most, as in the evaluation of Tk-Instruct (Wang et al. 2022)."""
 NEW_TOKENS_OF_CODE = 512
+_REFERENCES = 5
+"""References that are run to see whether a template asks for programs."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ def ask(
     max_length: int | None,
     new_tokens: int | None = None,
     separator_scored: bool = False,
+    complete: bool = False,
     programs: Mapping[str, Programs] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Asked:
@@ -49,15 +52,19 @@ def ask(
         max_length: the tokens that the model takes.
         new_tokens: tokens that are written at most; by default 128, of code 512.
         separator_scored: see `choices.causal_questions`.
+        complete: whether prompts have all special tokens already.
         programs: by task, what to run the code with that is written; without it none is run.
         progress: called with the number of examples that are done.
     """
-    ranked = [group for group in groups if group.ranks]
-    written = [group for group in groups if not group.ranks]
     notes: list[str] = []
-    records, predictions = _ranked(model, tokenizer, ranked, max_length, separator_scored, notes, progress)
+    ranked = [group for group in groups if group.ranks]
+    written = _runnable([group for group in groups if not group.ranks], programs or {}, notes)
+    rules = {"separator_scored": separator_scored, "complete": complete}
+    records, predictions = _ranked(model, tokenizer, ranked, max_length, rules, notes, progress)
     done = len(predictions)
-    texts = _write(model, tokenizer, written, max_length, new_tokens, notes, lambda count: progress(done + count))
+    texts = _write(
+        model, tokenizer, written, max_length, new_tokens, complete, notes, lambda count: progress(done + count)
+    )
     for group, answers in zip(written, texts, strict=True):
         record, each = _compared(group, answers, (programs or {}).get(group.task))
         records.append(record)
@@ -85,7 +92,7 @@ def _ranked(
     tokenizer: Any,
     groups: Sequence[Group],
     max_length: int | None,
-    separator_scored: bool,
+    rules: Mapping[str, bool],
     notes: list[str],
     progress: Callable[[int], None],
 ) -> tuple[list[Record], list[dict[str, Any]]]:
@@ -97,7 +104,10 @@ def _ranked(
     if model.config.is_encoder_decoder:
         questions = encoder_questions(tokenizer, *asked, max_length=max_length)
     else:
-        questions = causal_questions(tokenizer, *asked, max_length=max_length, separator_scored=separator_scored)
+        scored, complete = rules["separator_scored"], rules["complete"]
+        questions = causal_questions(
+            tokenizer, *asked, max_length=max_length, separator_scored=scored, complete=complete
+        )
     found = rank(model, questions, progress=progress)
     if found.truncated:
         notes.append(f"{found.truncated:,} prompts were longer than the model reads, and lost their beginning")
@@ -130,6 +140,7 @@ def _write(
     groups: Sequence[Group],
     max_length: int | None,
     new_tokens: int | None,
+    complete: bool,
     notes: list[str],
     progress: Callable[[int], None],
 ) -> list[list[Generated]]:
@@ -148,6 +159,7 @@ def _write(
             max_new_tokens=limit,
             stops=stops,
             max_length=max_length,
+            complete=complete,
             progress=lambda count, before=before: progress(before + count),  # type: ignore[misc]
         )
         rest = iter(made.generated)
@@ -196,6 +208,23 @@ def _compared(
         for example, text, extra in zip(group.examples, texts, more, strict=True)
     ]
     return _record(group, compared, None), predictions
+
+
+def _runnable(groups: Sequence[Group], programs: Mapping[str, Programs], notes: list[str]) -> list[Group]:
+    """Return the groups without those of tasks with tests whose templates ask for something else than the program.
+
+    That is where not even a reference passes: under a template that asks for the tests themselves, say.
+    """
+    found = []
+    for group in groups:
+        few = replace(group, examples=group.examples[:_REFERENCES])
+        verdicts = _run(few.examples, [example.completion for example in few.examples], programs.get(group.task))
+        if verdicts is None or not all(verdicts):
+            found.append(group)
+        else:
+            words = "its references do not pass the tests, so it was left out"
+            notes.append(f"{group.task}, template {group.template}: {words}")
+    return found
 
 
 def _trimmed_code(text: str) -> str:

@@ -14,7 +14,7 @@ from taskmix_trainer import reading
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.evaluation.classification import ClassScore
 from taskmix_trainer.evaluation.mixtures import Asked, ask
-from taskmix_trainer.evaluation.posing import PLAIN, Example, Group, read_groups
+from taskmix_trainer.evaluation.posing import CHATS, PLAIN, Example, Group, read_groups
 from taskmix_trainer.evaluation.programs import Programs, no_tests, programs_of_mixture, programs_of_task
 from taskmix_trainer.evaluation.raw import RawResult, evaluate_split, gold_in_words
 from taskmix_trainer.evaluation.sandbox import isolation
@@ -146,9 +146,8 @@ def _of_mixture(model: ModelName, target: Mixture, options: Options, progress: P
     )
     programs = programs_of_mixture(target, groups, options.catalog, options.mirror) if options.run_code else {}
     opened = _placed(open_model(model, head, tokenizer)).eval()
-    return _of_language(
-        model, target.name, "instruct", _ask(opened, tokenizer, groups, options, programs, progress), options
-    )
+    asked = _ask(opened, tokenizer, groups, options, programs, progress, is_chat=target.format in CHATS)
+    return _of_language(model, target.name, "instruct", asked, options)
 
 
 def _finished(model: ModelName) -> Mapping[str, Any]:
@@ -192,6 +191,8 @@ def _ask(
     options: Options,
     programs: Mapping[str, Programs],
     progress: Progress,
+    *,
+    is_chat: bool = False,
 ) -> Asked:
     if programs:
         _LOG.info("--run-code: %s: %s", ", ".join(programs), isolation().words)
@@ -202,6 +203,7 @@ def _ask(
         max_length=tokens_that_fit(tokenizer, opened.config),
         new_tokens=options.new_tokens,
         separator_scored=options.separator_scored,
+        complete=is_chat,
         programs=programs,
         progress=progress,
     )
