@@ -307,6 +307,24 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
     "inverted": ("inverted", ""),
 }
 
+
+def _recipes(_: str) -> str:
+    # not above: it imports PyTorch, which no other part needs
+    from taskmix_trainer.heads import HEAD_OF_KIND, HEADS
+
+    kinds = {head: [kind for kind, name in HEAD_OF_KIND.items() if name == head] for head in HEADS}
+    rows = []
+    for name, head in HEADS.items():
+        recipe = head.recipe
+        size = f"{recipe.batch_size} examples" if recipe.batch_size else f"{recipe.batch_tokens:,} tokens"
+        numbers = (f"{recipe.learning_rate:g}", f"{recipe.epochs:g}", size, f"{recipe.max_length:,}")
+        schedule = f"{recipe.schedule}, {recipe.warmup:.0%} warm-up"
+        what = ", ".join(kinds[name]) or "mixtures, text-generation, conversation"
+        rows.append((f"`{name}`", what, *numbers, schedule, f"{recipe.weight_decay:g}", head.metric or "loss"))
+    numbers = ("learning rate", "epochs", "a step", "most tokens")
+    return _table(("head", "of", *numbers, "schedule", "weight decay", "better by"), rows)
+
+
 PARTS: Mapping[str, Callable[[str], str]] = {
     "what a template sees": _what_a_template_sees,
     "columns of the kinds": _kind_columns,
@@ -316,6 +334,7 @@ PARTS: Mapping[str, Callable[[str], str]] = {
     "tests": _tests,
     "globals": _globals,
     "rules of the linter": _rules,
+    "recipes of the heads": _recipes,
     "common columns": _common_columns,
     "conversation": _conversation,
     **{f"example: {name}": functools.partial(_example_of, *which) for name, which in EXAMPLES.items()},

@@ -68,7 +68,7 @@ class Run:
 
     place: Path
 
-    def end(self, timeout: float = 120) -> Ended:
+    def end(self, timeout: float = 300) -> Ended:
         """Wait for its end."""
         end = time.monotonic() + timeout
         while not (self.place / "code").exists():
@@ -97,7 +97,11 @@ class Forks:
 
     def script(self, text: str, **environment: str) -> Ended:
         """Run a script to its end."""
-        return self._begin({"script": text}, environment).end()
+        return self.begin_script(text, **environment).end()
+
+    def begin_script(self, text: str, **environment: str) -> Run:
+        """Begin a script."""
+        return self._begin({"script": text}, environment)
 
     def _begin(self, what: Mapping[str, object], environment: Mapping[str, str]) -> Run:
         place = self.root / "runs" / str(next(self._numbers))

@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.forks import Forks, forking
+from tests.forks import Forks
 
 STEPS = 10
 """Two epochs of five steps."""
@@ -44,18 +43,6 @@ done = train(Path(TOKENS), settings, watch=False, callbacks=[Kill()])
 print(done.steps, done.ended_early)
 """
 MORE = {"raw": {"batch_size": 32, "accumulate": 2}, "instruct": {"batch_tokens": 8192, "micro_tokens": 2048}}
-
-
-@pytest.fixture(scope="module")
-def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    folder = tmp_path_factory.mktemp("resuming")
-    settled = {**os.environ, "OMP_NUM_THREADS": "1"}
-    modules = (
-        "taskmix.cli,polars,taskmix_trainer.training.loop,taskmix_trainer.training.running,"
-        "transformers.models.bert.modeling_bert,transformers.models.qwen3.modeling_qwen3,torch._dynamo"
-    )
-    with forking(folder, settled, modules) as found:
-        yield found
 
 
 @pytest.fixture(scope="module", params=["raw", "instruct"])

@@ -251,9 +251,10 @@ def evaluate(
 ) -> None:
     """Measure MODEL on TARGET: a task of the catalog with its classic head, or a mixture.
 
-    Of a mixture: seen tasks, unseen phrasings and held-out tasks. Where there are choices the likeliest is taken, by the
-    sum of its tokens' log-probabilities and by that for its length; elsewhere an answer is written and compared with the
-    references. Of each task the median over its templates, with a bootstrap interval, beside majority and chance.
+    Of a mixture: seen tasks, unseen phrasings and held-out tasks. Where there are choices the likeliest is taken, by
+    the sum of its tokens' log-probabilities and by that for its length; elsewhere an answer is written and compared
+    with the references. Of each task the median over its templates, with a bootstrap interval, beside majority and
+    chance.
     """
     if len(names) != (1 if export else 2):
         raise UsageError("--export takes a TARGET alone" if export else "name a MODEL and a TARGET")

@@ -1,6 +1,7 @@
-"""Keeping transformers from loading what a run does not need."""
+"""Keeping transformers from loading what a run does not need, and libraries from warning of each other."""
 
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +23,11 @@ def without_datasets() -> Iterator[None]:
         yield
     finally:
         del sys.modules["datasets"]
+
+
+@contextmanager
+def without_future_warnings() -> Iterator[None]:
+    """While in the block, nothing is said of names that one library uses and another will rename: no user can."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

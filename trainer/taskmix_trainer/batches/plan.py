@@ -6,7 +6,6 @@ they share the micro-batches of each step.
 """
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,7 +115,11 @@ def make_plan(lengths: Ints, budget: Budget, seed: int) -> Plan:
     orders = _orders(len(lengths), budget.epochs, seed)
     passes = np.cumsum([len(order) for order in orders])
     if budget.examples is not None:
-        batches = _by_examples(orders, lengths, budget, budget.examples, seed)
+        batches = [
+            batch
+            for at, order in enumerate(orders)
+            for batch in _by_examples(order, lengths, budget, budget.examples, seed, at)
+        ]
         micro = budget.micro
     else:
         assert budget.tokens is not None, budget
@@ -147,19 +150,19 @@ def _shuffled(values: Ints, seed: int, *purpose: object) -> Ints:
     return values[np.argsort(keys, kind="stable")]
 
 
-def _by_examples(orders: Sequence[Ints], lengths: Ints, budget: Budget, size: int, seed: int) -> list[list[int]]:
-    """Return steps of `size` examples each, cut into micro-batches.
+def _by_examples(order: Ints, lengths: Ints, budget: Budget, size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Return steps of `size` examples of one pass, the last with what is left, each cut into micro-batches.
 
-    Within windows of random examples, those of like lengths come together, and the steps are in random order.
+    Within windows of random examples, those of like lengths come together, and the steps are in random order. Windows
+    end with the pass: the copies of an example, alike as they are, would come together else.
     """
-    order = np.concatenate(orders)
     window = size * STEPS_TOGETHER
     steps: list[Ints] = []
     for number, start in enumerate(range(0, len(order), window)):
         some = order[start : start + window]
         some = some[np.argsort(lengths[some], kind="stable")]
         parts = [some[at : at + size] for at in range(0, len(some), size)]
-        shuffled = _shuffled(np.arange(len(parts)), seed, "steps", number)
+        shuffled = _shuffled(np.arange(len(parts)), seed, "steps", epoch, number)
         steps += [parts[at] for at in shuffled.tolist()]
     return [part.tolist() for step in steps for part in np.array_split(step, budget.micro)]
 

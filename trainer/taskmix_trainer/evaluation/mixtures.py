@@ -104,7 +104,10 @@ def _ranked(
     if model.config.is_encoder_decoder:
         questions = encoder_questions(tokenizer, *asked, max_length=max_length)
     else:
-        questions = causal_questions(tokenizer, *asked, max_length=max_length, **rules)
+        scored, complete = rules["separator_scored"], rules["complete"]
+        questions = causal_questions(
+            tokenizer, *asked, max_length=max_length, separator_scored=scored, complete=complete
+        )
     found = rank(model, questions, progress=progress)
     if found.truncated:
         notes.append(f"{found.truncated:,} prompts were longer than the model reads, and lost their beginning")

@@ -6,6 +6,7 @@ from typing import Any
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.heads.base import Head
 from taskmix_trainer.models.opening import ModelName
+from taskmix_trainer.quiet import without_future_warnings
 
 NEW_LAYERS = ("classifier", "score", "qa_outputs", "pre_classifier", "pooler")
 """What a classic head is called in transformers. It is new, so it is trained whole."""
@@ -34,7 +35,8 @@ def add_lora(model: Any, rank: int, head: Head, name: ModelName) -> Any:
         revision=name.revision,
     )
     try:
-        made = get_peft_model(model, config)
+        with without_future_warnings():
+            made = get_peft_model(model, config)
     except ValueError as error:
         raise ModelError(f"no adapters can be put on this model: {error}") from None
     base = Path(name.name)

@@ -17,6 +17,7 @@ from taskmix.text import quoted, visible
 from taskmix_trainer.errors import ModelError
 from taskmix_trainer.heads.base import Head
 from taskmix_trainer.models import scratch
+from taskmix_trainer.quiet import without_future_warnings
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _LOG = logging.getLogger("taskmix.trainer")
@@ -127,7 +128,8 @@ def _with_adapter(model: ModelName, head: Head, tokenizer: Any, labels: Sequence
         raise ModelError(f"the adapter is one of another adapter, {quoted(base.name)}", where=model.name)
     whole = open_model(base, head, tokenizer, labels, multi_label=multi_label)
     try:
-        return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
+        with without_future_warnings():
+            return PeftModel.from_pretrained(whole, str(folder)).merge_and_unload()
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the adapter cannot be used: {_first_line(error)}", where=model.name) from None
 
@@ -177,14 +179,12 @@ def _opened(opener: Any, model: ModelName, what: str, **options: Any) -> Any:
     revision = {} if model.revision is None else {"revision": model.revision}
     try:
         return opener(model.name, trust_remote_code=False, **revision, **options)
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, RuntimeError, ImportError) as error:
+    except Exception as error:  # tokenizers raises no narrower one for a file that is damaged
         if "trust_remote_code" in str(error):
             reason = "it needs code that comes with it, which is never run"
             raise ModelError(f"the {what} cannot be opened: {reason}", where=model.name) from None
         hint = "a model is an id on the hub, a folder, or scratch:tiny, scratch:small, scratch:base"
         raise ModelError(f"the {what} cannot be opened: {_first_line(error)}", where=model.name, hint=hint) from None
-    except SafetensorError as error:
-        raise ModelError(f"the {what} is damaged: {_first_line(error)}", where=model.name) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from taskmix.caching.entries import PART, mark_used
 from taskmix.caching.place import TOKENS, cache_folder
-from taskmix.errors import OutputError, UsageError
+from taskmix.errors import OutputError, SourceError, UsageError
 from taskmix_trainer import heads, reading
 from taskmix_trainer.errors import ModelError, TrainError
 from taskmix_trainer.heads import HEAD_OF_KIND, HEADS, Encoder, Head, Tally
@@ -310,10 +310,14 @@ def kept_rows(folder: Path, split: str) -> list[dict[str, Any]]:
 
 
 def saved_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer that a folder of tokens was made with."""
+    """Return the tokenizer that a folder of tokens was made with. Raises SourceError if it is damaged."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder / TOKENIZER)
+    try:
+        return AutoTokenizer.from_pretrained(folder / TOKENIZER, trust_remote_code=False)
+    except Exception:  # tokenizers raises no narrower one
+        where, hint = str(folder / TOKENIZER), "prepare the tokens again"
+        raise SourceError("the tokenizer of the tokens cannot be read", where=where, hint=hint) from None
 
 
 __all__: Sequence[str] = ["Wanted", "kept_rows", "prepare", "read_manifest", "saved_tokenizer"]

@@ -286,7 +286,7 @@ def _finish(
     metrics = _metrics(history, trainer.state.best_global_step if trainer.args.load_best_model_at_end else None)
     if trainer.is_world_process_zero():
         (out / "training_args.bin").unlink(missing_ok=True)
-        (out / "report.html").write_text(report.make_report(manifest, run, history), "utf-8")
+        (out / "report.html").write_text(report.make_report(manifest, run, history, metrics), "utf-8")
         (out / "README.md").write_text(card.make_card(manifest, run, metrics), "utf-8")
         if not settings.save_every:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
