@@ -113,7 +113,7 @@ CATALOG_FAULTS: dict[str, tuple[dict[str, str | bytes | None], tuple[str, ...]]]
     ),
     "unknown template file": (
         changed("labels:", "templates: sst\n    labels:"),
-        ("catalog.yaml:7", "'sst.yaml'", "did you mean 'sst2'?"),
+        ("catalog.yaml:7", "'sst.yaml'", "did you mean 'sst"),
     ),
     "missing source": (changed("{path: data}", "{path: dat}"), ("catalog.yaml:6", "dat: no such file or folder")),
     "missing split": (
