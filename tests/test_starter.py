@@ -31,7 +31,7 @@ from tests.workers import WORKERS
 Row = dict[str, Any]
 
 CATALOG = load_catalog(builtin.catalog_path())
-STARTER = [name for name, entry in CATALOG.tasks.items() if entry.spec.license == "cc0-1.0"]
+STARTER = [name for name, entry in CATALOG.tasks.items() if entry.spec.source.path is not None]
 WITH_TEMPLATES = [name for name in STARTER if CATALOG.tasks[name].spec.kind != "conversation"]
 SPLITS = ("train", "validation")
 STARTER_FOLDER = builtin.root() / "examples" / "starter"
