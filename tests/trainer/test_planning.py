@@ -15,7 +15,7 @@ from taskmix_trainer.batches.packing import best_fit_decreasing
 from taskmix_trainer.batches.plan import Budget, Ints, Plan, make_plan
 from taskmix_trainer.heads import HEADS
 from taskmix_trainer.models.opening import ModelName
-from taskmix_trainer.training.settings import Settings, make_budget
+from taskmix_trainer.training.settings import FROM_SCRATCH, Settings, learning_rate, make_budget
 
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=200).map(lambda each: np.array(each, dtype=np.int64))
 
@@ -162,3 +162,12 @@ def test_little_is_filled_up(median: int, least: float) -> None:
     plan = make_plan(lengths, Budget(1, tokens=8192, micro_tokens=8192, pack=True), 0)
     # the bins that are left over at the end of each window of examples are not full
     assert lengths.sum() / (len(plan) * plan.size) > least
+
+
+def test_the_learning_rate_follows_from_what_is_trained() -> None:
+    recipe = HEADS["causal-language-model"].recipe
+    known, new = Settings(ModelName("some/model"), Path("out")), Settings(ModelName("scratch:tiny"), Path("out"))
+    assert learning_rate(known, recipe) == recipe.learning_rate
+    assert learning_rate(replace(known, lora=8), recipe) == pytest.approx(10 * recipe.learning_rate)
+    assert learning_rate(new, recipe) == FROM_SCRATCH
+    assert learning_rate(replace(known, lora=8, learning_rate=1e-6), recipe) == 1e-6

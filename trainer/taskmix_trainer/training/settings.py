@@ -14,6 +14,8 @@ from taskmix_trainer.models.opening import ModelName
 CHECKPOINTS = "checkpoints"
 FROM_SCRATCH = 1e-3
 """The learning rate of models with random weights, which are small here."""
+LORA_TIMES = 10
+"""Low-rank adapters take about so many times the learning rate of whole weights."""
 Precision = Literal["auto", "bf16", "fp32"]
 
 OURS: Mapping[str, str] = {
@@ -127,6 +129,15 @@ def make_budget(settings: Settings, head: Head, longest: int, world: int, *, pac
     return Budget(epochs, tokens=whole * micro_tokens, micro_tokens=micro_tokens, pack=packs, steps=settings.steps)
 
 
+def learning_rate(settings: Settings, recipe: Recipe) -> float:
+    """Return the highest learning rate of a run: the one that is given, or that of the head and of what is trained."""
+    if settings.learning_rate is not None:
+        return settings.learning_rate
+    if settings.model.size is not None:
+        return FROM_SCRATCH
+    return recipe.learning_rate * (LORA_TIMES if settings.lora is not None else 1)
+
+
 def make_arguments(settings: Settings, recipe: Recipe, plan: Plan, world: int, metric: str | None) -> Any:
     """Return the TrainingArguments of a run; `metric` is what it is evaluated by, None to do without.
 
@@ -155,7 +166,7 @@ def make_arguments(settings: Settings, recipe: Recipe, plan: Plan, world: int, m
         "gradient_accumulation_steps": plan.micro // world,
         "max_steps": plan.steps,
         "train_sampling_strategy": "sequential",
-        "learning_rate": settings.learning_rate or (FROM_SCRATCH if settings.model.size else recipe.learning_rate),
+        "learning_rate": learning_rate(settings, recipe),
         "lr_scheduler_type": recipe.schedule,
         "warmup_steps": recipe.warmup,
         "weight_decay": recipe.weight_decay,
