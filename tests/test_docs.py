@@ -129,7 +129,7 @@ def test_every_command_has_help_an_example_and_a_place_in_the_docs(path: tuple[s
 
 def mix_commands(shell: str) -> Iterator[list[str]]:
     """The arguments of every `mix …` in some lines of shell."""
-    for command in re.split(r"&&|\||;|\$\(|\)|\n", shell):
+    for command in re.split(r"&&|\||;|\$\(|\)|\n", shell.replace("\\\n", " ")):
         words = shlex.split(command.replace('"', " "), comments=True)
         if words[:1] == ["mix"]:
             yield words[1:]
@@ -160,7 +160,7 @@ def after_readme(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         if language == "python":
             script.append(f"python - <<'END'\n{code}END")
         elif language == "bash":
-            script += [re.sub(r"^pip install [^&]*&& (pytest$)?", "", line) for line in code.splitlines()]
+            script += [re.sub(r"^pip install [^&]*&& (pytest.*$)?", "", line) for line in code.splitlines()]
     text = "\n".join(script)
     assert "pip" not in text
     # what the examples of `mix import` read

@@ -43,7 +43,7 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 6)], ids=["room", "no-room"])
+@pytest.mark.parametrize(("memory", "readings"), [(1 << 30, 2), (50_000, 4)], ids=["room", "no-room"])
 def test_a_split_that_fits_is_read_once(
     project: Path, monkeypatch: pytest.MonkeyPatch, memory: int, readings: int
 ) -> None:
@@ -59,6 +59,7 @@ def test_a_split_that_fits_is_read_once(
     plain = taskmix.build("tiny", catalog=catalog, out=project / "plain", memory=1)
     monkeypatch.setattr(Source, "batches", counted)
     built = taskmix.build("tiny", catalog=catalog, out=project / "out", memory=memory)
+    # which rows are the same as others is known from the first build
     assert len(read) == readings
     assert built.lock == plain.lock == read_lock(project / "out")
 

@@ -278,7 +278,7 @@ def test_a_build_gives_the_rows_of_every_file_with_the_label_names_of_the_hub(ho
     assert built.rows("validation") == {"a": [("weak", "bad")]}
     assert built.commits() == {"a": commit}
     # no bars, no remarks of the clients: only what the build itself reports
-    own = re.compile(r"(read )?[\d,]+ (source rows;|of )|downloading org/reviews@main$")
+    own = re.compile(r"(read )?[\d,]+ (source rows;|of )|downloading org/reviews@main$|compared: ")
     assert [line for line in built.stderr.splitlines() if not own.match(line)] == []
 
 
