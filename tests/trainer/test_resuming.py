@@ -38,7 +38,16 @@ if KILL_SAVING:
             os.kill(os.getpid(), signal.SIGKILL)
     setattr(Trainer, name, killed)
 
-settings = Settings(ModelName("scratch:tiny"), Path(OUT), epochs=2, save_every=1, eval_every=5, seed=3, **MORE)
+if KILL_DONE:
+    from taskmix_trainer.training import running
+    written = running.write_run
+    def last_words(out, run):
+        if run["done"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written(out, run)
+    running.write_run = last_words
+
+settings = Settings(ModelName("scratch:tiny"), Path(OUT), epochs=2, save_every=SAVE_EVERY, eval_every=5, seed=3, **MORE)
 done = train(Path(TOKENS), settings, watch=False, callbacks=[Kill()])
 print(done.steps, done.ended_early)
 """
@@ -74,6 +83,8 @@ def run(
     within: int = -1,
     by: int = signal.SIGKILL,
     saving: tuple[str, int] | None = None,
+    done: bool = False,
+    save_every: int | None = 1,
 ) -> tuple[int, Path]:
     form, folder = tokens
     out = forks.root / f"{form}-{name}"
@@ -82,6 +93,8 @@ def run(
         "KILL_WITHIN": within,
         "SIGNAL": int(by),
         "KILL_SAVING": saving,
+        "KILL_DONE": done,
+        "SAVE_EVERY": save_every,
         "OUT": str(out),
         "TOKENS": str(folder),
         "MORE": MORE[form],
@@ -140,6 +153,17 @@ def test_killed_while_a_checkpoint_is_written(forks: Forks, tokens: tuple[str, P
     code, out = run(forks, tokens, f"saving-{part}")
     assert code == 0
     assert_same(out, whole)
+
+
+def test_killed_at_the_very_end(forks: Forks, tokens: tuple[str, Path], whole: Path) -> None:
+    """Checkpoints that nobody asked to keep go when the run is done, not before: else all of it would be lost."""
+    code, out = run(forks, tokens, "end", done=True, save_every=None)
+    assert code == -signal.SIGKILL
+    assert list((out / "checkpoints").glob("checkpoint-*"))
+    code, out = run(forks, tokens, "end", save_every=None)
+    assert code == 0
+    assert_same(out, whole)
+    assert not (out / "checkpoints").exists()
 
 
 def test_asked_to_end(forks: Forks, tokens: tuple[str, Path], whole: Path) -> None:

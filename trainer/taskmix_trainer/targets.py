@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from taskmix.errors import UsageError, nearest
+from taskmix.output.folder import LOCK
 from taskmix.text import quoted
 from taskmix_trainer.tokens.folder import MANIFEST, Manifest, read_manifest
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from taskmix.catalog.loading import Catalog, CatalogTask
 
 Form = Literal["raw", "instruct"]
-LOCK = "mix.lock.json"
 _LOG = logging.getLogger("taskmix.trainer")
 
 

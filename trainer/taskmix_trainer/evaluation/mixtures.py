@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from taskmix.mixing.styles import BETWEEN_SHOTS
 from taskmix_trainer.evaluation import metrics
 from taskmix_trainer.evaluation.choices import causal_questions, encoder_questions
 from taskmix_trainer.evaluation.generating import Generated, generate
 from taskmix_trainer.evaluation.measures import Measure, mean_of
-from taskmix_trainer.evaluation.posing import BETWEEN_SHOTS, PLAIN, Example, Group
+from taskmix_trainer.evaluation.posing import PLAIN, Example, Group
 from taskmix_trainer.evaluation.programs import Programs, written_program
 from taskmix_trainer.evaluation.ranking import rank
 from taskmix_trainer.evaluation.sandbox import run_all

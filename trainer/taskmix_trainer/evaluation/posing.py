@@ -15,12 +15,11 @@ import pyarrow.parquet as pq
 
 from taskmix import hashing
 from taskmix.errors import SourceError, UsageError
+from taskmix.mixing.styles import BETWEEN_SHOTS
 from taskmix.text import quoted
 from taskmix_trainer.targets import Mixture
 from taskmix_trainer.tokens import texts
 
-BETWEEN_SHOTS = "\n\n\n"
-"""What stands after each worked example, as in mixtures with the style `few-shot`."""
 PLAIN = "zero-shot"
 TRAIN = "train"
 CHATS = ("messages", "sharegpt")

@@ -288,9 +288,10 @@ def _finish(
         (out / "training_args.bin").unlink(missing_ok=True)
         (out / "report.html").write_text(report.make_report(manifest, run, history, metrics), "utf-8")
         (out / "README.md").write_text(card.make_card(manifest, run, metrics), "utf-8")
+        write_run(out, {**run, "done": True, "metrics": metrics, **_used(trainer, manifest)})
+        # not before: a run that is killed here goes on from them
         if not settings.save_every:
             shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-        write_run(out, {**run, "done": True, "metrics": metrics, **_used(trainer, manifest)})
     trainer.accelerator.wait_for_everyone()
     return metrics
 
