@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from taskmix.errors import UsageError
-from taskmix_trainer.evaluation.posing import BETWEEN_SHOTS, Example, Group, read_groups
+from taskmix.mixing.styles import BETWEEN_SHOTS
+from taskmix_trainer.evaluation.posing import Example, Group, read_groups
 from taskmix_trainer.models import scratch
 from taskmix_trainer.targets import Mixture
 from taskmix_trainer.tokens.texts import PLAIN_CHAT
