@@ -12,10 +12,11 @@ from tokenizers.models import WordPiece
 
 from taskmix.building import build
 from taskmix.catalog.loading import load_catalog
+from taskmix.output.folder import LOCK
 from taskmix_trainer.heads import HEADS
 from taskmix_trainer.models import scratch
 from taskmix_trainer.models.opening import ModelName, open_model
-from taskmix_trainer.targets import LOCK, Mixture
+from taskmix_trainer.targets import Mixture
 
 
 def save_model(
