@@ -1,6 +1,6 @@
 """The rows of a target, batch by batch, under the names that heads know."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -112,21 +112,33 @@ def mixture_rows(target: Mixture, split: str, limit: int | None = None) -> Itera
     Raises:
         SourceError: a file cannot be read.
     """
+    left = limit
+    for values in mixture_batches(target, split, ("id",)):
+        taken = values if left is None else {name: each[:left] for name, each in values.items()}
+        ids = taken.pop("id")
+        left = None if left is None else left - len(ids)
+        if ids:
+            yield {**taken, "row": ids}
+
+
+def mixture_batches(target: Mixture, split: str, more: Sequence[str]) -> Iterator[dict[str, list[Any]]]:
+    """Yield batches of a mixture's split in what its format comes to, as `mixture_rows` has it, and more columns.
+
+    Raises:
+        SourceError: a file cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    form = target.format
-    left = limit
+    columns, named = _FORMATS[target.format]
     for name in sorted(target.lock["outputs"]):
         if not name.startswith(f"data/{split}-"):
             continue
         try:
             with pq.ParquetFile(target.folder / name) as file:
-                for batch in file.iter_batches(BATCH, columns=["id", *_FORMATS[form][0]]):
-                    values = batch.slice(0, left).to_pydict() if left is not None else batch.to_pydict()
-                    left = None if left is None else left - len(values["id"])
-                    if values["id"]:
-                        yield {**_FORMATS[form][1](values), "row": values["id"]}
+                for batch in file.iter_batches(BATCH, columns=[*more, *columns]):
+                    values = batch.to_pydict()
+                    yield {**named(values), **{each: values[each] for each in more}}
         except (OSError, pa.ArrowInvalid) as error:
             raise SourceError(f"cannot be read: {error}", where=str(target.folder / name)) from None
 

@@ -10,13 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from taskmix import hashing
-from taskmix.errors import SourceError, UsageError
+from taskmix.errors import UsageError
 from taskmix.mixing.styles import BETWEEN_SHOTS
 from taskmix.text import quoted
+from taskmix_trainer.reading import mixture_batches
 from taskmix_trainer.targets import Mixture
 from taskmix_trainer.tokens import texts
 
@@ -109,15 +107,14 @@ def read_groups(
         if split not in known:
             hint = f"it has {', '.join(known)}"
             raise UsageError(f"the mixture {mixture.name} has no evaluation rows in {quoted(split)}", hint=hint)
-        groups += _groups(mixture, split, limit, _Asking(mixture.format, tokenizer, encoder))
-    return _with_shots(mixture, groups, _Asking(mixture.format, tokenizer, encoder), shots, seed) if shots else groups
+        groups += _groups(mixture, split, limit, _Asking(tokenizer, encoder))
+    return _with_shots(mixture, groups, _Asking(tokenizer, encoder), shots, seed) if shots else groups
 
 
 @dataclass(frozen=True)
 class _Asking:
-    """How rows become prompts: the mixture's format, the model's tokenizer, and whether the model has an encoder."""
+    """How rows become prompts: by the model's tokenizer, and by whether the model has an encoder."""
 
-    form: str
     tokenizer: Any
     encoder: bool
 
@@ -149,27 +146,13 @@ def _groups(mixture: Mixture, split: str, limit: int | None, asking: _Asking) ->
 
 
 _ANSWERS = ("choices", "answer", "references")
-_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "prompt-completion": ("prompt", "completion"),
-    "messages": ("messages",),
-    "alpaca": ("instruction", "input", "output"),
-    "sharegpt": ("conversations",),
-    "text": ("text",),
-}
 _COMMON = ("id", "task", "cluster", "template", "style", "source_split", "source_row", *_ANSWERS)
 
 
 def _rows(mixture: Mixture, split: str) -> Iterator[dict[str, Any]]:
-    columns = [*_COMMON, *_COLUMNS[mixture.format]]
-    for name in sorted(mixture.lock["outputs"]):
-        if not name.startswith(f"data/{split}-"):
-            continue
-        try:
-            with pq.ParquetFile(mixture.folder / name) as file:
-                for batch in file.iter_batches(5000, columns=columns):
-                    yield from batch.to_pylist()
-        except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"cannot be read: {error}", where=str(mixture.folder / name)) from None
+    for values in mixture_batches(mixture, split, _COMMON):
+        for row in zip(*values.values(), strict=True):
+            yield dict(zip(values, row, strict=True))
 
 
 def _example(row: Mapping[str, Any], asking: _Asking) -> Example:
@@ -191,28 +174,21 @@ def _example(row: Mapping[str, Any], asking: _Asking) -> Example:
 
 def _asked(row: Mapping[str, Any], references: Sequence[str], asking: _Asking) -> tuple[str, str]:
     """Return the text that a model goes on after, and the one that it should give."""
-    if asking.form == "prompt-completion":
+    if "prompt" in row:
         return row["prompt"], row["completion"]
-    if asking.form == "alpaca":
-        return "\n\n".join(part for part in (row["instruction"], row["input"]) if part) + "\n\n", row["output"]
-    if asking.form == "text":
+    if "text" in row:
         # the first reference is the completion, which the text ends on
         completion = references[0] if references else row["choices"][row["answer"]]
         return row["text"].removesuffix(completion), completion
-    turns = [(turn["role"], turn["content"]) for turn in row.get("messages") or ()] or [
-        ({"human": "user", "gpt": "assistant"}.get(turn["from"], turn["from"]), turn["value"])
-        for turn in row["conversations"]
-    ]
-    *before, (_, completion) = turns
+    *before, last = row["messages"]
     if asking.encoder:
-        return "\n\n".join(content for _, content in before), completion
-    return _chat(asking.tokenizer, before), completion
+        return "\n\n".join(turn["content"] for turn in before), last["content"]
+    return _chat(asking.tokenizer, before), last["content"]
 
 
-def _chat(tokenizer: Any, turns: Sequence[tuple[str, str]]) -> str:
+def _chat(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> str:
     texts.ensure_chat_template(tokenizer)
-    messages = [{"role": role, "content": content} for role, content in turns]
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
 
 
 def _with_shots(mixture: Mixture, groups: Sequence[Group], asking: _Asking, shots: int, seed: int) -> list[Group]:
