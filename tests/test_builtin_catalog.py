@@ -1,7 +1,9 @@
 """Every hub task of the built-in catalog, by the functions of `catalog_check.py`: a new entry needs no new test."""
 
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +64,21 @@ def test_templates_take_no_sentence_of_a_public_collection(name: str, shared: Pa
 def test_no_sentence_stands_in_the_templates_of_two_tasks() -> None:
     templates = [each for file in sorted(TEMPLATES.glob("*.yaml")) for each in read_templates(file)]
     assert phrasing.repeated(templates) == []
+
+
+def test_what_is_asked_in_the_language_of_each_task_has_words_in_all_of_them() -> None:
+    spoken = defaultdict[str, set[str]](set)
+    for task in catalog().tasks.values():
+        if lang := (task.spec.columns or {}).get("lang"):
+            spoken[task.spec.templates or task.name] |= {*re.findall(r"'(\w+)'", str(lang))}
+    worded = {
+        f"{file} [{each.name}]": (words, languages)
+        for file, languages in spoken.items()
+        for each in read_templates(TEMPLATES / f"{file}.yaml")
+        if (words := {*re.findall(r'lang == "(\w+)"', each.spec.instruction)})
+    }
+    assert worded
+    assert {name for name, (words, languages) in worded.items() if words != languages} == set()
 
 
 def test_every_task_has_rows_that_were_written_for_it() -> None:
