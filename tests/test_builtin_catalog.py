@@ -81,6 +81,19 @@ def test_what_is_asked_in_the_language_of_each_task_has_words_in_all_of_them() -
     assert {name for name, (words, languages) in worded.items() if words != languages} == set()
 
 
+def test_what_is_asked_in_the_language_of_each_row_has_words_in_all_of_them() -> None:
+    spoken = {row["id"].split("-")[0] for row in written_rows()["tydiqa"]}
+    assert len(spoken) == len(catalog().tasks["tydiqa"].spec.language)
+    worded = [
+        words
+        for each in read_templates(TEMPLATES / "tydiqa.yaml")
+        if (words := {*re.findall(r'language == "(\w+)"', each.spec.instruction)})
+    ]
+    assert worded
+    # English is what is left
+    assert [words for words in worded if words != spoken - {"english"}] == []
+
+
 def test_every_task_has_rows_that_were_written_for_it() -> None:
     assert {*written_rows()} == {*TASKS}
 
