@@ -26,8 +26,8 @@ from taskmix.frames import SOURCE_ROW
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MEMORY = 64 << 20
-"""How many bytes of hashes are held by default."""
+MEMORY = 16 << 20
+"""How many bytes of hashes are held by default: more would save nothing, and they are there five times while sorted."""
 BUCKETS = 256
 _SEEDS = (0x5EED, 0xC0FFEE)
 _RECORD = np.dtype([("first", np.uint64), ("second", np.uint64), ("row", np.uint64)])
@@ -63,8 +63,7 @@ class Duplicates:
     def finish(self) -> "Dropped":
         """Return the rows to drop; nothing can be added after. Raises OutputError if the files cannot be written."""
         if self._folder is None:
-            self._mark_repeated(_together(self._held))
-            self._held = []
+            self._mark_repeated(self._take())
             return Dropped(self._bits)
         self._write()
         with self._folder as folder:
@@ -74,13 +73,18 @@ class Duplicates:
 
     def _write(self) -> None:
         """Append the first ones of the held records to the files. Raises OutputError if that cannot be."""
-        records = self._mark_repeated(_together(self._held))
+        records = self._mark_repeated(self._take())
         try:
             self._append(records)
         except OSError as error:
             hint = "$TMPDIR names the folder for temporary files; `duplicates: keep` needs none"
             raise OutputError(f"a temporary file cannot be written: {error.strerror}", hint=hint) from None
+
+    def _take(self) -> "NDArray[np.void]":
+        """Return the records that were held, which are held no longer."""
+        records = np.concatenate(self._held) if self._held else np.empty(0, _RECORD)
         self._held, self._bytes = [], 0
+        return records
 
     def _append(self, records: "NDArray[np.void]") -> None:
         if self._folder is None:
@@ -139,10 +143,6 @@ def _records(rows: pl.DataFrame) -> "NDArray[np.void]":
     for name, column in zip(("row", "first", "second"), hashes, strict=True):
         records[name] = column.to_numpy()
     return records
-
-
-def _together(held: "list[NDArray[np.void]]") -> "NDArray[np.void]":
-    return np.concatenate(held) if held else np.empty(0, _RECORD)
 
 
 def _with_room(bits: "NDArray[np.uint8]", last: int) -> "NDArray[np.uint8]":
