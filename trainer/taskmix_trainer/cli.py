@@ -58,6 +58,9 @@ model_option = click.option(
     metavar="MODEL",
     help="An id on the hub, a folder, or scratch:tiny, scratch:small or scratch:base for random weights.",
 )
+precision_option = click.option(
+    "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True
+)
 form_option = click.option(
     "--as", "form", type=click.Choice(["raw", "instruct"]), help="The task with its classic head, or as instructions."
 )
@@ -92,7 +95,7 @@ form_option = click.option(
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--lora", type=click.IntRange(1), metavar="RANK", help="Train low-rank adapters of this rank alone.")
 @click.option("--compile/--no-compile", default=False, help="Compile the model's layers.")
-@click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True)
+@precision_option
 @click.option("--pack/--no-pack", default=True, help="Lay examples side by side, where the model can.  [default: pack]")
 @click.option("--eval-every", type=click.IntRange(1), metavar="STEPS", help="[default: once an epoch]")
 @click.option("--save-every", type=click.IntRange(1), metavar="STEPS", help="[default: as --eval-every]")
@@ -341,6 +344,7 @@ def write_whole(path: Path, text: str) -> None:
 @click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step.")
 @click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
 @click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
+@precision_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task to evaluate.")
 @click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
 @click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1))
