@@ -1,6 +1,6 @@
 """A mixture like FLAN's, of all test data and Natural Instructions, in all styles, with rows of each to read.
 
-    python benchmarks/flan_like.py [--shared ../shared] [--out flan-like] [--rows 10] [--size 60000]
+    python benchmarks/flan_like.py [--shared ../shared] [--out flan-like] [--rows 10] [--size 60000] [--shots 5]
 
 Imports Natural Instructions, joins its tasks with those of tests/catalogs/everything.yaml, and builds: at most 30,000
 examples a task, rates as if none had more than 3,000, natural language inference held out and with it paraphrases. The
@@ -34,7 +34,7 @@ MIXTURE: dict[str, Any] = {
         "inverted": 0.1,
         "system": "Do what you are asked, in the form in which you are asked for it.",
     },
-    "evaluation": {"rows": 200, "few_shot": {"k": 5, "splits": ["validation"]}},
+    "evaluation": {"rows": 200},
 }
 
 
@@ -46,7 +46,7 @@ def mix(*arguments: str) -> str:
     return done.stdout
 
 
-def make_project(project: Path, shared: Path, size: int) -> None:
+def make_project(project: Path, shared: Path, size: int, shots: int) -> None:
     """Import Natural Instructions, and put the other tasks into its catalog."""
     import yaml
 
@@ -56,6 +56,8 @@ def make_project(project: Path, shared: Path, size: int) -> None:
     others = yaml.safe_load(EVERYTHING.read_text("utf-8"))
     names = [*others["mixtures"]["everything"]["tasks"], *imported["tasks"]]
     mixture = {"tasks": names, **MIXTURE, "sampling": {**MIXTURE["sampling"], "size": size}}
+    if shots:
+        mixture["evaluation"] = {**MIXTURE["evaluation"], "few_shot": {"k": shots, "splits": ["validation"]}}
     catalog = {
         "version": 1,
         "extends": "builtin",
@@ -99,12 +101,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("flan-like"), help="the folder to write  [default: flan-like]")
     parser.add_argument("--rows", type=int, default=10, help="rows of each style  [default: 10]")
     parser.add_argument("--size", type=int, default=60_000, help="examples in train  [default: 60000]")
+    parser.add_argument("--shots", type=int, default=5, help="worked examples before a row of validation  [default: 5]")
     args = parser.parse_args()
     if not (args.shared / "natural-instructions").is_dir():
         parser.error(f"no natural-instructions in {args.shared}: name the folder that holds it with --shared")
     project, out = args.out / "project", args.out / "mixture"
     args.out.mkdir(parents=True, exist_ok=True)
-    make_project(project, args.shared, args.size)
+    make_project(project, args.shared, args.size, args.shots)
     given = ["--catalog", str(project / "catalog.yaml"), "--mirror", str(args.shared / "data")]
     print(mix("build", *given, "--plan"))
     print(mix("build", *given, "--out", str(out)))
