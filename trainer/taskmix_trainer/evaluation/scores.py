@@ -1,12 +1,14 @@
 """Results of an evaluation: what was measured, put together by template, task, cluster and split.
 
-A task's figure is the median over its templates (T0, Sanh et al. 2022), by the first metric it was measured with. A
+A task's figure is the median over its templates (T0, Sanh et al. 2022), by the metric that most of them are measured
+with first: where some ask for a choice and others for an explanation, say, their figures have no common median. A
 cluster's is the mean of its tasks, a split's the mean of all of its tasks, each task counting the same. Intervals are
 bootstraps that draw source rows anew within each task (`statistics.median_draws`).
 """
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -80,12 +82,13 @@ class TaskScore:
     """A task's figures.
 
     Attributes:
-        metric: the one that is quoted.
-        examples: over all templates.
-        interval: of the median over templates.
-        spread: of that metric over templates.
-        others: medians over templates of the other metrics.
-        baseline: mean over templates; None where it makes no sense.
+        metric: the one that is quoted: that by which most templates are measured first.
+        examples: over those templates.
+        interval: of the median over them.
+        spread: of that metric over them.
+        others: medians of the other metrics, each over the templates that have it.
+        templates: all of them, those too that are measured in another way.
+        baseline: mean over the templates that are quoted; None where it makes no sense.
         above_chance: whether the whole interval is above the better baseline; None without one.
     """
 
@@ -132,7 +135,7 @@ def put_together(records: Sequence[Record], seed: int = 0, resamples: int = RESA
     """Return the scores of tasks, clusters and splits.
 
     Raises:
-        ValueError: a task is in two clusters, its templates have different first metrics, or one comes twice.
+        ValueError: a task is in two clusters, or one of its templates comes twice.
     """
     grouped: dict[tuple[str, str], list[Record]] = {}
     for record in records:
@@ -160,16 +163,16 @@ def _place(order: list[str], split: str) -> int:
 
 def _task(records: list[Record], seed: int, resamples: int) -> TaskScore:
     first = records[0]
-    metric = first.measures[0].metric
     seen = set()
     for each in records:
         if each.cluster != first.cluster:
             raise ValueError(f"task {each.task} is in two clusters, {first.cluster} and {each.cluster}")
-        if each.measures[0].metric != metric:
-            raise ValueError(f"task {each.task} is measured by {metric} and by {each.measures[0].metric}")
         if (each.template, each.style) in seen:
             raise ValueError(f"template {each.template} ({each.style}) of task {each.task} comes twice in {each.split}")
         seen.add((each.template, each.style))
+    # of two that as many templates have, the one that comes first
+    ((metric, _),) = Counter(each.measures[0].metric for each in records).most_common(1)
+    quoted = [each for each in records if each.measures[0].metric == metric]
     templates = tuple(
         TemplateScore(
             each.template,
@@ -180,20 +183,20 @@ def _task(records: list[Record], seed: int, resamples: int) -> TaskScore:
         for each in records
     )
     draws = median_draws(
-        [each.measures[0] for each in records], [each.rows for each in records], first.task, seed, resamples
+        [each.measures[0] for each in quoted], [each.rows for each in quoted], first.task, seed, resamples
     )
     interval = draws.interval()
-    baselines = [each.baseline for each in records if each.baseline is not None]
-    baseline = _mean_baseline(baselines) if len(baselines) == len(records) else None
+    baselines = [each.baseline for each in quoted if each.baseline is not None]
+    baseline = _mean_baseline(baselines) if len(baselines) == len(quoted) else None
     others = dict.fromkeys(name for each in templates for name in each.values if name != metric)
     return TaskScore(
         task=first.task,
         cluster=first.cluster,
         split=first.split,
         metric=metric,
-        examples=sum(each.examples for each in templates),
+        examples=sum(len(each.measures[0]) for each in quoted),
         interval=interval,
-        spread=spread([each.values[metric] for each in templates]),
+        spread=spread([each.measures[0].value for each in quoted]),
         others={
             name: spread([each.values[name] for each in templates if name in each.values]).median for name in others
         },

@@ -34,7 +34,7 @@ def templates_table(task: TaskScore) -> str:
     rows = [
         [each.template, *([each.style] if styled else []), str(each.examples)]
         + [percent(each.values.get(metric, math.nan)) for metric in metrics]
-        for each in sorted(task.templates, key=lambda one: -_sortable(one.values[task.metric]))
+        for each in sorted(task.templates, key=lambda one: -_sortable(one.values.get(task.metric, math.nan)))
     ]
     heads = ["template", *(["style"] if styled else []), "examples", *(METRICS[each].label for each in metrics)]
     return table(heads, rows, range(2 if styled else 1, len(heads)))
