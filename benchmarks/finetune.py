@@ -48,7 +48,7 @@ TASKS: Mapping[str, Task] = {
         "on the test split: best of the shared task 41.9 (Derczynski et al. 2017), BERTweet 56.5 (Nguyen et al. 2020)",
     ),
     "squad": Task(
-        "rajpurkar/squad", ("squad_f1", "squad_em"), "BERT-base F1 88.5, EM 80.8 (Devlin et al. 2019); 87,599 rows"
+        "rajpurkar/squad", ("squad_f1", "squad_exact"), "BERT-base F1 88.5, EM 80.8 (Devlin et al. 2019); 87,599 rows"
     ),
 }
 
@@ -120,8 +120,8 @@ def counts(given: Sequence[str]) -> dict[str, int]:
 def table(model: str, out: Path, names: Sequence[str]) -> str:
     """Return the table of all finished runs."""
     lines = [
-        "| task | rows | epochs | steps | learning rate | " + f"{model}, validation | published |",
-        "| --- | ---: | ---: | ---: | ---: | --- | --- |",
+        "| task | rows | epochs | steps | learning rate | precision | " + f"{model}, validation | published |",
+        "| --- | ---: | ---: | ---: | ---: | --- | --- | --- |",
     ]
     for name in names:
         found = run(out / name)
@@ -130,6 +130,7 @@ def table(model: str, out: Path, names: Sequence[str]) -> str:
         size, measured = (f"{found['splits'][split]['rows']:,}" for split in ("train", "validation"))
         lines.append(
             f"| {name} | {size} | {used['epochs']:g} | {found['steps']:,} | {used['learning_rate']:g} "
+            f"| {'bf16' if used['bf16'] else 'fp32'} "
             f"| {reached} (of {measured} rows) | {TASKS[name].published} |"
         )
     return "\n".join(lines)
