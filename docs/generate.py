@@ -369,7 +369,11 @@ def commands(command: click.Command, path: Sequence[str]) -> Iterator[tuple[tupl
     """Yield a command and all below it, each with its path."""
     yield tuple(path), command
     if isinstance(command, click.Group):
-        for name, inner in command.commands.items():
+        # asked of the group: those of the trainer are not imported before
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None, name
             yield from commands(inner, (*path, name))
 
 

@@ -104,12 +104,34 @@ def test_a_run_has_the_figures_of_its_last_validation(project: Project, run: Pat
     assert {each["split"] for each in made} == {"validation"}
 
 
+def test_a_run_remembers_its_windows(project: Project) -> None:
+    """Its greatest length and stride; an option still says otherwise."""
+    command = ["train", "short-passages", "--model", "scratch:tiny", "--steps", "2", "--limit", "24"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ended = project.mix(*command, "--max-length", "48", "--stride", "4", "--out", "windows")
+    assert ended.exit_code == 0, ended.output
+    lines = [json.loads(line) for line in (project.root / "windows/history.jsonl").read_text("utf-8").splitlines()]
+    last = next(line for line in reversed(lines) if "eval_squad_f1" in line)
+    ended = project.mix("eval", "windows", "short-passages", "--limit", "24", "--json")
+    assert ended.exit_code == 0, ended.output
+    assert ended.stderr.splitlines()[0] == "as in training: at most 48 tokens, windows that share 4"
+    found = json.loads(ended.stdout)
+    assert found["loss"] == last["eval_loss"]
+    assert found["tasks"][0]["templates"][0]["values"]["squad_f1"] == last["eval_squad_f1"]
+    other = project.mix("eval", "windows", "short-passages", "--limit", "24", "--stride", "12", "--json")
+    assert other.exit_code == 0, other.output
+    assert other.stderr.splitlines()[0] == "as in training: at most 48 tokens"
+    assert json.loads(other.stdout)["loss"] != found["loss"]
+
+
 def test_tables_name_classes(project: Project, run: Path) -> None:
     ended = project.mix("eval", "run", "review-sentiment", "--limit", "20")
     assert ended.exit_code == 0, ended.output
     assert "| review-sentiment " in ended.stdout
     assert "| negative |" in ended.stdout
-    (note,) = ended.stderr.splitlines()
+    told, note = ended.stderr.splitlines()
+    assert told == "as in training: at most 40 tokens"
     assert note.startswith("validation: ")
     assert note.endswith(" cut")
 
@@ -161,6 +183,7 @@ def fails(ended: Result, *words: str) -> None:
         (["run", "review-sentiment", "--split", "test"], ("no split 'test'", "train, validation")),
         (["run", "review-sentiment", "--split", "train"], ("train is for training",)),
         (["run", "review-sentiment", "--shots", "2"], ("--shots is for language models",)),
+        (["run", "review-sentiment", "--stride", "9"], ("--stride is for question answering",)),
         (["run", "no-such-task"], ("no task, mixture or folder 'no-such-task'",)),
         (["run", "lonely"], ("the task lonely has no split 'validation'",)),
         (["writer", "small", "--split", "test"], ("no evaluation rows in 'test'", "validation")),

@@ -77,7 +77,7 @@ form_option = click.option(
 @click.option("--head", help="Another head than the target's: causal-language-model or sequence-to-sequence.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes over the training split.")
 @click.option("--steps", type=click.IntRange(1), help="At most so many steps.")
-@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True))
+@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True), help="The highest.")
 @click.option("--batch-size", type=click.IntRange(1), help="Examples a step, over all devices.")
 @click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step, over all devices.")
 @click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
@@ -92,13 +92,17 @@ form_option = click.option(
     help="What becomes of an instruction example over --max-length: dropped, or its prompt cut at the front.",
 )
 @click.option("--limit", type=click.IntRange(1), help="At most so many rows a split.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order, and of new weights.")
 @click.option("--lora", type=click.IntRange(1), metavar="RANK", help="Train low-rank adapters of this rank alone.")
 @click.option("--compile/--no-compile", default=False, help="Compile the model's layers.")
 @precision_option
 @click.option("--pack/--no-pack", default=True, help="Lay examples side by side, where the model can.  [default: pack]")
-@click.option("--eval-every", type=click.IntRange(1), metavar="STEPS", help="[default: once an epoch]")
-@click.option("--save-every", type=click.IntRange(1), metavar="STEPS", help="[default: as --eval-every]")
+@click.option(
+    "--eval-every", type=click.IntRange(1), metavar="STEPS", help="Evaluate so often.  [default: once an epoch]"
+)
+@click.option(
+    "--save-every", type=click.IntRange(1), metavar="STEPS", help="Save so often.  [default: as --eval-every]"
+)
 @click.option("--best", is_flag=True, help="Keep the best checkpoint rather than the last.")
 @click.option("--patience", type=click.IntRange(1), help="Stop after so many evaluations without a better one.")
 @click.option("--resume/--no-resume", default=True, help="Go on with an unfinished run.  [default: resume]")
@@ -229,8 +233,15 @@ def _remarks() -> None:
 @click.option("--split", "splits", multiple=True, help="[default: validation, of a mixture all evaluation splits]")
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task and split.")
 @click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
-@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1), help="[default: 128, of code 512]")
-@click.option("--max-length", type=click.IntRange(8), help="Tokens of a feature, for classic heads.")
+@click.option(
+    "--max-new-tokens", "new_tokens", type=click.IntRange(1), help="Of an answer.  [default: 128, of code 512]"
+)
+@click.option(
+    "--max-length", type=click.IntRange(8), help="Tokens of a feature, for classic heads.  [default: the run's]"
+)
+@click.option(
+    "--stride", type=click.IntRange(1), help="Tokens that windows share, for question answering.  [default: the run's]"
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of worked examples and intervals.")
 @click.option(
     "--separator-scored",
@@ -340,15 +351,17 @@ def write_whole(path: Path, text: str) -> None:
 @click.option("--revision", help="A branch, tag or commit of a model on the hub.")
 @click.option("--epochs", type=click.FloatRange(0, min_open=True), help="Passes, in both runs.")
 @click.option("--steps", type=click.IntRange(1), help="At most so many steps, in both runs.")
-@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True))
+@click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True), help="The highest.")
 @click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step.")
 @click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
 @click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
 @precision_option
 @click.option("--limit", type=click.IntRange(1), help="At most so many source rows a task to evaluate.")
 @click.option("--shots", type=click.IntRange(0), default=0, show_default=True, help="Worked examples before each row.")
-@click.option("--max-new-tokens", "new_tokens", type=click.IntRange(1))
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--max-new-tokens", "new_tokens", type=click.IntRange(1), help="Of an answer.  [default: 128, of code 512]"
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is drawn.")
 @json_option
 def compare(name: str, task: str, catalog: Path | None, mirror: Path | None, as_json: bool, **options: Any) -> None:
     """Take MODEL three ways, and ask each the same: as it is, fine-tuned on TASK, instruction-tuned on MIXTURE.

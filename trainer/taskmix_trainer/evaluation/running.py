@@ -20,7 +20,7 @@ from taskmix_trainer.evaluation.raw import RawResult, evaluate_split, gold_in_wo
 from taskmix_trainer.evaluation.sandbox import isolation
 from taskmix_trainer.evaluation.scores import Record, Results, put_together
 from taskmix_trainer.evaluation.statistics import baseline
-from taskmix_trainer.heads import HEAD_OF_KIND, HEADS, Head
+from taskmix_trainer.heads import HEAD_OF_KIND, HEADS, Head, spans
 from taskmix_trainer.heads.base import Padding
 from taskmix_trainer.models.opening import ADAPTER, ModelName, open_model, open_tokenizer, tokens_that_fit
 from taskmix_trainer.runs import read_run
@@ -47,6 +47,7 @@ class Options:
         shots: worked examples before each row of a mixture.
         new_tokens: tokens that are written at most.
         max_length: the most tokens of a feature of a raw task; by default that of the training run.
+        stride: tokens that windows over a long context share; by default that of the training run.
         seed: of worked examples and bootstraps.
         separator_scored: whether white space that ends a prompt is scored with each choice: the rule of
             lm-evaluation-harness, whose accuracies are then the same.
@@ -60,6 +61,7 @@ class Options:
     shots: int = 0
     new_tokens: int | None = None
     max_length: int | None = None
+    stride: int | None = None
     seed: int = 0
     separator_scored: bool = False
     run_code: bool = False
@@ -255,12 +257,11 @@ def _classic(
     if options.shots or options.run_code or options.new_tokens:
         given = "--shots" if options.shots else "--run-code" if options.run_code else "--max-new-tokens"
         raise UsageError(f"{given} is for language models, not for the head {head.name}", hint=f"leave out {given}")
-    wanted = Wanted(
-        model,
-        max_length=options.max_length or run.get("max_length"),
-        limit=options.limit,
-        splits=options.splits or ("validation",),
-    )
+    if options.stride is not None and head.name != spans.HEAD.name:
+        raise UsageError(f"--stride is for question answering, not for the head {head.name}", hint="leave out --stride")
+    remembered = _remembered(head, options, run)
+    asked = {name: value for name in ("max_length", "stride") if (value := getattr(options, name)) is not None}
+    wanted = Wanted(model, limit=options.limit, splits=options.splits or ("validation",), **asked, **remembered)
     with reading.open_raw(target) as reader:
         for split in wanted.splits:
             _check_split(target, split, reader.splits)
@@ -292,13 +293,30 @@ def _classic(
         results=put_together(records, options.seed),
         classes=alone.classes if alone else (),
         predictions=tuple(predictions),
-        notes=tuple(
-            f"{split}: {count:,} {what}"
-            for split, each in manifest.splits.items()
-            for what, count in each.tally.items()
+        notes=(
+            *_as_trained(remembered),
+            *(
+                f"{split}: {count:,} {what}"
+                for split, each in manifest.splits.items()
+                for what, count in each.tally.items()
+            ),
         ),
         loss=alone.loss if alone else None,
     )
+
+
+def _remembered(head: Head, options: Options, run: Mapping[str, Any]) -> dict[str, int]:
+    """Return how a run's features were made, as far as options do not say otherwise."""
+    names = ("max_length", "stride") if head.name == spans.HEAD.name else ("max_length",)
+    # a run that is older than its record of strides has none
+    return {name: run[name] for name in names if getattr(options, name) is None and run.get(name)}
+
+
+def _as_trained(remembered: Mapping[str, int]) -> list[str]:
+    """Return in words what an evaluation takes from its run."""
+    words = {"max_length": "at most {:,} tokens", "stride": "windows that share {:,}"}
+    found = ", ".join(words[name].format(value) for name, value in remembered.items())
+    return [f"as in training: {found}"] if found else []
 
 
 def _record(target: RawTask, split: str, found: RawResult) -> Record:

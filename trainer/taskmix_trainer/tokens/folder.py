@@ -50,6 +50,7 @@ class Manifest:
         model: the name of the model that the tokenizer is of.
         source: a hash of what was read: the mixture's content, or the task's files and entry.
         lock_sha256: the hash of the mixture's lock; empty for a raw task.
+        stride: tokens that windows over a long context share; None where that is not known.
         splits: by name.
     """
 
@@ -64,6 +65,7 @@ class Manifest:
     model: str
     source: str
     lock_sha256: str
+    stride: int | None = None
     splits: Mapping[str, SplitTokens] = field(default_factory=dict)
 
 

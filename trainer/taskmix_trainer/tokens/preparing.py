@@ -98,6 +98,7 @@ def prepare(
             format=target.format if isinstance(target, Mixture) else "",
             model=wanted.model.name,
             source=target.source_sha256(),
+            stride=wanted.stride,
             lock_sha256=str(target.lock["lock_sha256"]) if isinstance(target, Mixture) else "",
         )
         _write(final, manifest, head, encoder, source, wanted, progress, is_cached=folder is None)

@@ -154,6 +154,7 @@ def _describe(settings: Settings, manifest: Manifest, plan: Plan) -> dict[str, A
         "lock_sha256": manifest.lock_sha256,
         "head": manifest.head,
         "max_length": manifest.max_length,
+        "stride": manifest.stride,
         "plan_sha256": plan.sha256,
         "steps": plan.steps,
         "settings": given,
