@@ -85,7 +85,8 @@ def test_the_harness_finds_the_same(mixture: Mixture, tmp_path: Path) -> None:
     texts = [example.prompt + example.completion for group in groups for example in group.examples]
     model = save_model(tmp_path / "model", "causal-language-model", texts)
     assert export_lm_eval(mixture, splits, tmp_path / "exported", limit=3) == len(groups)
-    theirs = harness(model.name, tmp_path / "exported", ["taskmix-apart"])
+    # read from another place than where it was written
+    theirs = harness(model.name, (tmp_path / "exported").rename(tmp_path / "moved"), ["taskmix-apart"])
     own = evaluate(model, mixture, Options(splits=splits, limit=3, separator_scored=True))
     figures = by_template(own)
     assert figures.keys() == theirs["samples"].keys()
@@ -141,7 +142,10 @@ def test_what_is_exported_is_the_mixture(folder: Path, tmp_path: Path) -> None:
         name = f"taskmix-shown-validation-{group.task}-{group.template}"
         rows = [json.loads(line) for line in (out / "data" / f"{name}.jsonl").read_text("utf-8").splitlines()]
         assert [row["prompt"] for row in rows] == [example.prompt for example in group.examples]
-        task = yaml.safe_load((out / f"{name}.yaml").read_text())
+        text = (out / f"{name}.yaml").read_text("utf-8")
+        assert str(tmp_path) not in text
+        task = yaml.load(text.replace("!function ", ""), yaml.SafeLoader)
+        assert task["dataset_kwargs"] == {"rows": f"{name}.jsonl"}
         assert task["target_delimiter"] == ""
         if group.task == "small-functions":
             # code has empty lines within, and is longer

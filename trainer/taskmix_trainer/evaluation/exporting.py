@@ -2,7 +2,7 @@
 
 Rows with choices are ranked (`acc` and `acc_norm`), others are written and compared (`exact_match`, with any of the
 references). The prompt is the mixture's own, to the byte, with nothing put between it and the completion. Groups have
-the mean over their rows.
+the mean over their rows. The folder can be moved: its rows are read by a function beside the tasks.
 
 lm-evaluation-harness scores white space that ends a prompt with each choice. `mix eval --separator-scored` does so too.
 """
@@ -21,6 +21,19 @@ from taskmix_trainer.targets import Mixture
 
 PREFIX = "taskmix"
 _MARK = ".taskmix-lm-eval"
+_READER = '''\
+"""Reads the rows of a task from beside this file: a path in a task would count from where lm_eval is started."""
+
+import json
+from pathlib import Path
+
+from datasets import Dataset
+
+
+def read(rows, **others):
+    with (Path(__file__).parent / "data" / rows).open(encoding="utf-8") as lines:
+        return {"test": Dataset.from_list([json.loads(line) for line in lines])}
+'''
 
 
 def export_lm_eval(mixture: Mixture, splits: tuple[str, ...], folder: Path, limit: int | None = None) -> int:
@@ -47,13 +60,14 @@ def export_lm_eval(mixture: Mixture, splits: tuple[str, ...], folder: Path, limi
         shutil.rmtree(folder, ignore_errors=True)
         (folder / "data").mkdir(parents=True)
         (folder / _MARK).touch()
+        (folder / "reading.py").write_text(_READER, "utf-8")
         tasks: dict[str, list[Group]] = {}
         for group in groups:
             name = _name(mixture, group)
             tasks.setdefault(f"{PREFIX}-{mixture.name}-{group.task}", []).append(group)
             data = folder / "data" / f"{name}.jsonl"
             data.write_text("".join(_row(example) for example in group.examples), "utf-8")
-            _write(folder / f"{name}.yaml", _task(name, data.resolve(), group))
+            _write(folder / f"{name}.yaml", _task(name, data.name, group))
         for task, members in tasks.items():
             _write(folder / f"{task}.yaml", _group(task, [_name(mixture, each) for each in members], members))
         _write(folder / "all.yaml", _group(f"{PREFIX}-{mixture.name}", sorted(tasks), groups))
@@ -89,12 +103,12 @@ def _row(example: Example) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def _task(name: str, data: Path, group: Group) -> dict[str, Any]:
+def _task(name: str, rows: str, group: Group) -> dict[str, Any]:
     # names of columns, not templates: lm-eval would take a text such as "[1, 2]" that a template gives for a list
     common = {
         "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(data)}},
+        "custom_dataset": _Function("reading.read"),
+        "dataset_kwargs": {"rows": rows},
         "test_split": "test",
         "doc_to_text": "prompt",
         "target_delimiter": "",
@@ -122,5 +136,16 @@ def _metric(name: str) -> dict[str, Any]:
     return {"metric": name, "aggregation": "mean", "higher_is_better": True}
 
 
+class _Function(str):
+    """The name of a function in a module beside the task, as lm-evaluation-harness marks it in YAML."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes such names too."""
+
+
+_Dumper.add_representer(_Function, lambda dumper, name: dumper.represent_scalar("!function", name))
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=10_000), "utf-8")
+    path.write_text(yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000), "utf-8")
