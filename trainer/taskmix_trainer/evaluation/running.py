@@ -260,8 +260,13 @@ def _classic(
     if options.stride is not None and head.name != spans.HEAD.name:
         raise UsageError(f"--stride is for question answering, not for the head {head.name}", hint="leave out --stride")
     remembered = _remembered(head, options, run)
-    asked = {name: value for name in ("max_length", "stride") if (value := getattr(options, name)) is not None}
-    wanted = Wanted(model, limit=options.limit, splits=options.splits or ("validation",), **asked, **remembered)
+    wanted = Wanted(
+        model,
+        max_length=options.max_length or remembered.get("max_length"),
+        stride=options.stride or remembered.get("stride", Wanted.stride),
+        limit=options.limit,
+        splits=options.splits or ("validation",),
+    )
     with reading.open_raw(target) as reader:
         for split in wanted.splits:
             _check_split(target, split, reader.splits)
