@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from taskmix.output.formats import FORMATS
 from taskmix_trainer import reading
+from taskmix_trainer.evaluation.choices import prompt_tokens
 from taskmix_trainer.heads.base import Encoder, Rows
 from taskmix_trainer.heads.language import count_trained, encode_causal
 from taskmix_trainer.models import scratch
@@ -120,6 +121,32 @@ def test_which_tokens_are_trained_on(form: str, family: str, tmp_path: Path) -> 
     assert found == path.read_text("utf-8"), f"{path} differs; if that is meant: just golden"
 
 
+PLAIN = """\
+<|system|>
+Be brief.
+<|user|>
+Hi.
+<|assistant|>
+Hello.<|end|>
+<|user|>
+Who are you?
+
+<|assistant|>
+A model.<|end|>
+"""
+
+
+def test_the_plain_chat_as_text() -> None:
+    known = tokenizer("bytes")
+    texts.ensure_chat_template(known)
+    said = [("system", "Be brief."), ("user", "Hi."), ("assistant", "Hello."), ("user", "Who are you?\n")]
+    messages = [{"role": role, "content": text} for role, text in said]
+    asked = known.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert asked == PLAIN.removesuffix("A model.<|end|>\n")
+    told = known.apply_chat_template([*messages, {"role": "assistant", "content": "A model."}], tokenize=False)
+    assert told == PLAIN
+
+
 # letters, what ends lines and words, marks that tokenizers know, and whatever else there is
 PIECES = st.sampled_from(
     ["a", "cross", " ", "\n", "\n\n", "\t", "Answer:", "é", "水", "👩‍🚀", "'", "<", "|", "▁", "##s", "\u200b", "\r"]
@@ -135,21 +162,23 @@ SAID = TEXTS.filter(lambda text: bool(text.strip()))
 @example(prompt="Answer: ", completion="cross")
 @example(prompt="a\n", completion="\nb")
 @example(prompt="\x00", completion="\x00")
+@example(prompt="<s>a", completion="b")
+@example(prompt="[CLS]", completion="[CLS]")
 @settings(max_examples=60)
 def test_what_is_asked_is_how_the_example_begins(family: str, prompt: str, completion: str) -> None:
     known = tokenizer(family)
     (tokens,) = texts.join(known, [prompt], [completion])
-    (alone,) = texts.prompts_alone(known, [prompt])
+    (asked,) = prompt_tokens(known, [prompt], encoder=False)
+    # nothing at all cannot be asked, so that a token stands for it
+    alone = list(asked.tokens) if prompt or asked.tokens == texts.start_tokens(known) else []
     assert tokens.ids[: len(alone)] == alone
     start, end = tokens.trained
     # with nothing before it, a first token cannot be predicted
     assert start == max(len(alone), 1)
     assert end == len(tokens.ids)
     assert tokens.ids[-1] == texts.end_token(known), "the end is learnt"
-    assert (
-        tokens.ids.count(known.bos_token_id) == (1 if family in ("pieces", "turns") else 0)
-        or "<s>" in prompt + completion
-    )
+    first = known.bos_token_id if family in ("pieces", "turns") else known.cls_token_id
+    assert tokens.ids[:start].count(first) == (family not in ("bytes", "chatml")) or prompt.count("<s>") > 1
     if known.decode(tokens.ids[start:end], skip_special_tokens=True) and family in ("bytes", "chatml") and alone:
         assert known.decode(tokens.ids[start : end - 1]) == completion
 

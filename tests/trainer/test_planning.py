@@ -15,7 +15,7 @@ from taskmix_trainer.batches.packing import best_fit_decreasing
 from taskmix_trainer.batches.plan import Budget, Ints, Plan, make_plan
 from taskmix_trainer.heads import HEADS
 from taskmix_trainer.models.opening import ModelName
-from taskmix_trainer.training.settings import FROM_SCRATCH, Settings, learning_rate, make_budget
+from taskmix_trainer.training.settings import FROM_SCRATCH, LEAST_STEPS, Settings, learning_rate, make_budget
 
 LENGTHS = st.lists(st.integers(1, 64), min_size=1, max_size=200).map(lambda each: np.array(each, dtype=np.int64))
 
@@ -93,11 +93,42 @@ def test_a_plan_is_the_same_for_any_number_of_processes(lengths: Ints, seed: int
     asked = replace(Settings(ModelName("scratch:tiny"), Path("out")), **given)
     found = set()
     for world in (1, 2, 3, 4, 6, 12):
-        budget = make_budget(asked, HEADS[head], int(lengths.max()), world, packs=HEADS[head].packs)
+        budget = make_budget(asked, HEADS[head], lengths, world, packs=HEADS[head].packs)
         plan = make_plan(lengths, budget, seed)
         assert plan.micro % world == 0
         found.add(plan.sha256)
     assert len(found) == 1
+
+
+ASKED = Settings(ModelName("scratch:tiny"), Path("out"))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 2048), min_size=1, max_size=300).map(lambda each: np.array(each, dtype=np.int64)),
+    head=st.sampled_from(["causal-language-model", "sequence-to-sequence"]),
+    world=st.integers(1, 8),
+    epochs=st.integers(1, 3),
+)
+@settings(max_examples=100)
+def test_few_tokens_make_several_steps_a_pass(lengths: Ints, head: str, world: int, epochs: int) -> None:
+    longest, every = int(lengths.max()), int(lengths.sum())
+    budget = make_budget(replace(ASKED, epochs=epochs), HEADS[head], lengths, world, packs=HEADS[head].packs)
+    assert budget.tokens is not None
+    if every >= LEAST_STEPS * longest * world:
+        assert make_plan(lengths, budget, 0).steps >= LEAST_STEPS * epochs
+    else:
+        assert budget.tokens <= longest * world
+
+
+def test_the_size_of_a_step_is_as_it_is_given_or_as_the_head_has_it() -> None:
+    head, many = HEADS["causal-language-model"], np.full(10_000, 200, dtype=np.int64)
+    found = make_budget(ASKED, head, many, 1, packs=True)
+    assert (found.tokens, found.micro_tokens) == (32_768, 8_192)
+    asked = replace(ASKED, batch_tokens=4_096, micro_tokens=1_000)
+    few, enough = (make_budget(asked, head, lengths, 1, packs=True) for lengths in (many[:10], many))
+    assert few == enough
+    assert (few.tokens, few.micro_tokens) == (4_000, 1_000)
+    assert make_budget(ASKED, head, many[:100], 1, packs=True).tokens == 1_000
 
 
 @given(lengths=LENGTHS, seeds=st.lists(st.integers(0, 2**40), min_size=2, max_size=2, unique=True))

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from taskmix_trainer.evaluation import ranking
-from taskmix_trainer.evaluation.choices import Question, causal_questions, encoder_questions, start_tokens
+from taskmix_trainer.evaluation.choices import Question, causal_questions, encoder_questions
 from taskmix_trainer.evaluation.ranking import Ranked, decoder_start, model_length, rank
+from taskmix_trainer.tokens.texts import start_tokens
 from tests.trainer import tiny
 
 PROMPTS = [

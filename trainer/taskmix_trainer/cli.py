@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskmix.cli.params import AnyName, catalog_option, json_option, mirror_option
-from taskmix.errors import UsageError
+from taskmix.errors import OutputError, UsageError
+from taskmix_trainer.runs import write_whole
 
 if TYPE_CHECKING:
     from taskmix_trainer.tokens.preparing import Wanted
@@ -79,7 +80,11 @@ form_option = click.option(
 @click.option("--steps", type=click.IntRange(1), help="At most so many steps.")
 @click.option("--learning-rate", "--lr", type=click.FloatRange(0, min_open=True), help="The highest.")
 @click.option("--batch-size", type=click.IntRange(1), help="Examples a step, over all devices.")
-@click.option("--batch-tokens", type=click.IntRange(1), help="Tokens a step, over all devices.")
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(1),
+    help="Tokens a step, over all devices; at least 20 steps an epoch by default.",
+)
 @click.option("--micro-tokens", type=click.IntRange(1), help="Tokens that one device takes at a time.")
 @click.option("--accumulate", type=click.IntRange(1), help="Parts that a step of --batch-size is cut into.")
 @click.option("--max-length", type=click.IntRange(8), help="The most tokens of an example.")
@@ -292,10 +297,10 @@ def _evaluate(name: str, revision: str | None, target: Any, options: dict[str, A
     with counting("evaluated") as report:
         done = evaluate(ModelName(name, revision), target, Options(**options), report)
     if shows["out"]:
-        write_whole(shows["out"], shown.as_json(done))
+        _write(shows["out"], shown.as_json(done))
     if shows["predictions"]:
         lines = (json.dumps(each, ensure_ascii=False) + "\n" for each in done.predictions)
-        write_whole(shows["predictions"], "".join(lines))
+        _write(shows["predictions"], "".join(lines))
     click.echo(shown.as_json(done) if shows["as_json"] else shown.as_text(done, templates=shows["templates"]), nl=False)
     for note in done.notes:
         click.echo(note, err=True)
@@ -328,15 +333,11 @@ def counting(done: str) -> Iterator[Any]:
         yield lambda count: bar.update(shown, completed=count)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all. Raises OutputError if it cannot be written."""
-    from taskmix.errors import OutputError
-
-    part = path.with_name(f".{path.name}.part")
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all, in a folder that need not be there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, "utf-8")
-        part.replace(path)
+        write_whole(path, text)
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror or error}", where=str(path)) from None
 

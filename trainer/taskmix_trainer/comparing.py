@@ -19,7 +19,7 @@ from taskmix_trainer.evaluation.metrics import METRICS
 from taskmix_trainer.evaluation.running import EVALUATED, Options, evaluate
 from taskmix_trainer.evaluation.scores import GroupScore, Results, TaskScore
 from taskmix_trainer.models.opening import ModelName, open_model
-from taskmix_trainer.runs import read_run
+from taskmix_trainer.runs import read_run, write_whole
 from taskmix_trainer.targets import Mixture
 from taskmix_trainer.tokens.folder import read_manifest
 from taskmix_trainer.tokens.preparing import Wanted, prepare, saved_tokenizer
@@ -385,8 +385,6 @@ def write(comparison: Comparison, out: Path) -> None:
     made = {"compare.json": as_json, "compare.svg": as_svg, "compare.md": as_markdown}
     try:
         for name, make in made.items():
-            part = out / f".{name}.part"
-            part.write_text(make(comparison), "utf-8")
-            part.replace(out / name)
+            write_whole(out / name, make(comparison))
     except OSError as error:
         raise OutputError(f"cannot be written: {error.strerror or error}", where=str(out)) from None

@@ -1,4 +1,4 @@
-"""What stands in the folder of a training run: `train.json`."""
+"""What stands in the folder of a training run: `train.json`; and how a file appears whole."""
 
 import json
 from collections.abc import Mapping
@@ -19,6 +19,11 @@ def read_run(out: Path) -> dict[str, Any] | None:
 
 def write_run(out: Path, run: Mapping[str, Any]) -> None:
     """Write what a run is, whole or not at all."""
-    part = out / f".{RUN}"
-    part.write_text(json.dumps(run, indent=1, default=str) + "\n", "utf-8")
-    part.replace(out / RUN)
+    write_whole(out / RUN, json.dumps(run, indent=1, default=str) + "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(path)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from taskmix_trainer.tokens.texts import missing, start_tokens
+
 Tokens = tuple[int, ...]
 
 
@@ -67,10 +69,10 @@ def causal_questions(
     """Return what a causal model is asked.
 
     Args:
-        tokenizer: the model's. Its start token comes first if it adds one to texts, and once only.
+        tokenizer: the model's. Its start tokens come first if it adds such to texts, and once only.
         prompts: the texts that are given.
         choices: the texts to choose from, for each prompt.
-        max_length: how many tokens the model takes; prompts lose tokens at their start (not the start token) so that
+        max_length: how many tokens the model takes; prompts lose tokens at their start (not the start tokens) so that
             the longest choice fits.
         separator_scored: whether white space at a prompt's end is scored with each choice, as lm-evaluation-harness has
             it. It adds the same to each, so the ranking by sums stays; that by characters may not.
@@ -137,8 +139,8 @@ def prompt_tokens(
 ) -> list[Prompt]:
     """Return the tokens that a model reads of each prompt, at least one.
 
-    An encoder gets all special tokens that the tokenizer adds; a causal model the start token alone, if it adds one,
-    since an end token would end the text, and nothing where prompts are `complete`.
+    An encoder gets all special tokens that the tokenizer adds; a causal model those alone that come before a text, as
+    in training, since an end token would end it, and none where prompts are `complete`.
     """
     start = () if complete and not encoder else start_tokens(tokenizer)
     if not encoder:
@@ -156,18 +158,12 @@ def tokenised(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
     return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
 
 
-def start_tokens(tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """Return the start token if the tokenizer puts one before texts, else nothing."""
-    added = tuple(tokenizer("", add_special_tokens=True)["input_ids"])
-    return added[:1] if added and added[0] == tokenizer.bos_token_id else ()
-
-
 def _started(tokenizer: PreTrainedTokenizerBase, tokens: Tokens, start: Tokens) -> Prompt:
-    """Return the tokens with the start token before them, once.
+    """Return the tokens with the start tokens before them, once.
 
     Where nothing else is given, a text starts from its start token, else its end token: lm-evaluation-harness' rule.
     """
-    whole = tokens if tokens[: len(start)] == start else start + tokens
+    whole = missing(start, tokens) + tokens
     if whole:
         return Prompt(whole, len(start))
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):

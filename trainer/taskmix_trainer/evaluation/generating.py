@@ -66,7 +66,7 @@ def generate(
 
     Args:
         model: causal or encoder-decoder. It is in evaluation mode meanwhile.
-        tokenizer: the model's; its start token comes first if it adds one to texts, and once only.
+        tokenizer: the model's; its start tokens come first if it adds such to texts, and once only.
         prompts: the texts that are given.
         max_new_tokens: how many tokens are written at most.
         stops: texts that end the answer, such as what parts worked examples; they count in what is generated alone.

@@ -13,10 +13,13 @@ from taskmix_trainer.errors import ModelError
 
 PLAIN_CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
 )
-"""The chat template of a tokenizer that has none. It is saved with the model."""
+"""The chat template of a tokenizer that has none. It is saved with the model.
+
+The line break after a turn is written in braces: transformers drops one that follows a block.
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,6 @@ def join(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> 
         ModelError: the tokenizer has no end token.
     """
     end = end_token(tokenizer)
-    # what the tokenizer puts before a text, as the beginning token, goes before the whole; what it puts after it, not
     heads = _ids(tokenizer, prompts)
     wholes = _ids(tokenizer, [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)])
     apart = [
@@ -52,28 +54,22 @@ def join(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> 
     tails = _ids(tokenizer, [completions[at] for at in apart])
     for at, tail in zip(apart, tails, strict=True):
         wholes[at] = heads[at] + tail
-    before = _before(tokenizer)
+    # what the tokenizer puts before a text, as the beginning token, goes before the whole; what it puts after it, not
+    start = start_tokens(tokenizer)
     joined = []
     for head, whole in zip(heads, wholes, strict=True):
-        start = len(before) + len(head)
+        ids = [*missing(start, head), *whole, end]
         # without a prompt or a beginning token, the first token has nothing that it could be predicted from
-        joined.append(Tokens([*before, *whole, end], [max(start, 1), len(before) + len(whole) + 1], len(before)))
+        begins = max(len(ids) - 1 - len(whole) + len(head), 1)
+        joined.append(Tokens(ids, [begins, len(ids)], len(start)))
     return joined
-
-
-def prompts_alone(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
-    """Return the tokens that a model is asked with: the first ones of what `join` gives."""
-    before = _before(tokenizer)
-    return [[*before, *ids] for ids in _ids(tokenizer, prompts)]
 
 
 def whole_texts(tokenizer: Any, texts: Sequence[str]) -> list[Tokens]:
     """Return texts and the end token, all of it trained on but a beginning token, and without one the first."""
-    end, before = end_token(tokenizer), _before(tokenizer)
-    return [
-        Tokens([*before, *ids, end], [max(len(before), 1), len(before) + len(ids) + 1], len(before))
-        for ids in _ids(tokenizer, texts)
-    ]
+    end, start = end_token(tokenizer), start_tokens(tokenizer)
+    made = [[*missing(start, ids), *ids, end] for ids in _ids(tokenizer, texts)]
+    return [Tokens(ids, [max(len(start), 1), len(ids)], len(start)) for ids in made]
 
 
 def chats(tokenizer: Any, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[Tokens]:
@@ -192,14 +188,19 @@ def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     return ids
 
 
-def _before(tokenizer: Any) -> list[int]:
-    """Return the tokens that the tokenizer puts before a text, such as a beginning token."""
+def start_tokens(tokenizer: Any) -> tuple[int, ...]:
+    """Return the start tokens: what the tokenizer puts before any text, such as a beginning token."""
     probe = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
     for at in range(len(whole) - len(probe) + 1):
         if whole[at : at + len(probe)] == probe:
-            return list(whole[:at])
-    return []
+            return tuple(whole[:at])
+    return ()
+
+
+def missing(start: tuple[int, ...], ids: Sequence[int]) -> tuple[int, ...]:
+    """Return the start tokens that are to go before a text's tokens: none where it begins with them itself."""
+    return () if tuple(ids[: len(start)]) == start else start
 
 
 def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[int, int]]]:

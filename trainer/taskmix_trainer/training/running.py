@@ -73,9 +73,10 @@ def train(tokens: Path, settings: Settings, *, watch: bool = True, callbacks: Se
     longest = manifest.splits["train"].longest
     model, tokenizer = _model(settings, manifest, tokens, head)
     packs = head.packs and settings.pack and _can_pack(model, settings)
-    budget = make_budget(settings, head, longest, world, packs=packs)
+    lengths = split.lengths()
+    budget = make_budget(settings, head, lengths, world, packs=packs)
     try:
-        plan = make_plan(split.lengths(), budget, settings.seed)
+        plan = make_plan(lengths, budget, settings.seed)
     except ValueError as error:
         raise TrainError(str(error)) from None
     padding = Padding(tokenizer.pad_token_id, labels=len(manifest.labels) if manifest.multi_label else 0)

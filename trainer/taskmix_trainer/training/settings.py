@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from taskmix.errors import UsageError, nearest
-from taskmix_trainer.batches.plan import Budget, Plan
+from taskmix_trainer.batches.plan import Budget, Ints, Plan
 from taskmix_trainer.heads.base import Head, Recipe
 from taskmix_trainer.models.opening import ModelName
 
 CHECKPOINTS = "checkpoints"
+LEAST_STEPS = 20
+"""Steps of a pass over few tokens, where the size of a step is not given."""
 FROM_SCRATCH = 1e-3
 """The learning rate of models with random weights, which are small here."""
 LORA_TIMES = 10
@@ -56,7 +58,7 @@ class Settings:
         steps: at most so many steps of the optimiser.
         learning_rate: the highest.
         batch_size: examples a step, for classic heads.
-        batch_tokens: tokens a step, for language models.
+        batch_tokens: tokens a step, for language models; by default fewer where a pass would have few steps.
         micro_tokens: the most tokens of a micro-batch on one device; by default a few times the longest example.
         accumulate: micro-batches that a step is cut into, on all devices together, where `batch_size` counts.
         seed: for the order, and for weights that are drawn.
@@ -96,8 +98,15 @@ class Settings:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def make_budget(settings: Settings, head: Head, longest: int, world: int, *, packs: bool) -> Budget:
+def make_budget(settings: Settings, head: Head, lengths: Ints, world: int, *, packs: bool) -> Budget:
     """Return how much a step takes.
+
+    Args:
+        settings: what is asked for.
+        head: whose defaults hold where nothing is.
+        lengths: the tokens of each example. (examples,)
+        world: how many processes share a step.
+        packs: whether examples lie side by side.
 
     Raises:
         UsageError: options contradict each other, or the number of processes does not fit.
@@ -116,17 +125,22 @@ def make_budget(settings: Settings, head: Head, longest: int, world: int, *, pac
             )
         size = settings.batch_size or recipe.batch_size
         return Budget(epochs, examples=size, micro=micro, steps=settings.steps)
+    longest, all_tokens = int(lengths.max(initial=0)), int(lengths.sum())
     tokens = settings.batch_tokens or recipe.batch_tokens or 0
+    few = settings.batch_tokens is None and all_tokens < LEAST_STEPS * tokens
+    if few:
+        tokens = max(all_tokens // LEAST_STEPS, 1)
     if settings.accumulate is not None:
         raise UsageError(
             "--accumulate goes with --batch-size", hint="--micro-tokens says how large a part of a step is"
         )
-    micro_tokens = settings.micro_tokens or max(longest, min(tokens // world, 8192))
+    micro_tokens = settings.micro_tokens or max(longest, min(tokens // world, 8192), 1)
     if micro_tokens < longest:
         raise UsageError(f"an example has {longest:,} tokens, and --micro-tokens is {micro_tokens:,}")
-    parts = max(1, round(tokens / micro_tokens))
-    whole = -(-parts // world) * world
-    return Budget(epochs, tokens=whole * micro_tokens, micro_tokens=micro_tokens, pack=packs, steps=settings.steps)
+    # all processes take as many parts: together about what is given, but no more than what follows from few tokens
+    each = tokens // micro_tokens // world if few else -(-round(tokens / micro_tokens) // world)
+    step = max(each, 1) * world * micro_tokens
+    return Budget(epochs, tokens=step, micro_tokens=micro_tokens, pack=packs, steps=settings.steps)
 
 
 def learning_rate(settings: Settings, recipe: Recipe) -> float:
