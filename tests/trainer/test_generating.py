@@ -65,6 +65,47 @@ def test_texts_are_those_of_a_plain_loop(family: str, tokens: int) -> None:
     assert found.truncated == 0
 
 
+@pytest.mark.parametrize("family", [*tiny.CAUSAL, *tiny.ENCODERS])
+def test_rows_that_have_ended_leave_the_batch(family: str) -> None:
+    """The others go on as before, and what is computed is less."""
+    model, tokenizer = tiny.model(family), tiny.tokenizer("byte")
+    prompts = [PROMPTS[at % 4] + PROMPTS[5][: at // 4] for at in range(12)]
+    whole = [plainly(model, tokenizer, prompt, 16) for prompt in prompts]
+
+    def ended(ends: set[int]) -> list[list[int]]:
+        return [row[: next((at for at, each in enumerate(row, 1) if each in ends), 16)] for row in whole]
+
+    # tokens that end some early and others late or never
+    ends = {2}
+    for token in (token for row in whole for token in row[1::4]):
+        lengths = [len(row) for row in ended(ends | {token})]
+        if lengths.count(16) > 2:
+            ends.add(token)
+    expected = ended(ends)
+    assert len({len(row) for row in expected}) > 1
+    assert sum(len(row) < 16 for row in expected) >= 6
+    own, rows = model.generation_config, 0
+
+    def count(module: Any, arguments: Any, options: Any, output: Any) -> None:
+        nonlocal rows
+        rows += len(output.logits)
+
+    hook = model.register_forward_hook(count, with_kwargs=True)
+    changed: Any = type(own)
+    try:
+        model.generation_config = changed(eos_token_id=sorted(ends))
+        found = generate(model, tokenizer, prompts, max_new_tokens=16)
+    finally:
+        hook.remove()
+        model.generation_config = own
+    assert [each.tokens for each in found.generated] == [len(each) for each in expected]
+    assert [each.text for each in found.generated] == [
+        text(tokenizer, each[:-1] if each[-1] in ends else each) for each in expected
+    ]
+    if family != "mamba":
+        assert rows < len(prompts) * max(map(len, expected))
+
+
 class Scripted:
     """Makes a model write given tokens: what its prompt's last token says comes next."""
 

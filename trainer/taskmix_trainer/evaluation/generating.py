@@ -1,12 +1,15 @@
 """Greedy generation in batches: the same texts as one prompt at a time, to the precision of the model.
 
 Prompts go by length, padded on the left, through transformers' `generate`. Whatever a checkpoint's generation
-configuration says about sampling, beams or penalties is left aside: only its special tokens count. A model whose cache
-is more than keys and values, such as a recurrent one, gets prompts of one length a batch, without padding.
+configuration says about sampling, beams or penalties is left aside: only its special tokens count.
+
+Whenever half of a batch has ended, the other half goes on alone with its keys and values. A model whose cache is more
+than these, such as a recurrent one, gets prompts of one length a batch, without padding, and all of them are computed
+until the last has ended.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,7 +20,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
 
 from taskmix_trainer.evaluation.choices import Tokens, prompt_tokens
-from taskmix_trainer.evaluation.ranking import TOKENS_PER_BATCH, evaluating, has_plain_cache, padded
+from taskmix_trainer.evaluation.ranking import TOKENS_PER_BATCH, cache_name, evaluating, has_plain_cache, padded
 
 _KEPT = ("bos_token_id", "decoder_start_token_id", "forced_bos_token_id")
 
@@ -87,23 +90,14 @@ def generate(
     kept = [each.last(room) for each in given]
     config = _config(model, tokenizer, new)
     ends = frozenset(_ids(config.eos_token_id))
-    padless = not encoder and not has_plain_cache(model)
+    plain = has_plain_cache(model)
     found: list[Generated | None] = [None] * len(prompts)
     done = 0
     with evaluating(model), _generation_config(model, config):
-        for batch in _batches(kept, new, tokens_per_batch, padless):
-            ids, mask = padded([kept[at] for at in batch], model.device, left=not encoder)
-            start = 1 if encoder else ids.shape[1]
-            stopping = [_Stopping(tokenizer, stops, start, ends)] if stops else []
-            generator: Any = model
-            written: Tensor = generator.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=config,
-                stopping_criteria=StoppingCriteriaList(stopping),
-            )
-            for at, row in zip(batch, written[:, start:].tolist(), strict=True):
-                found[at] = _finished(tokenizer, row, ends, stops)
+        for batch in _batches(kept, new, tokens_per_batch, padless=not encoder and not plain):
+            stopping = _Stopping(tokenizer, stops, ends, leaves=plain)
+            for at, row in _written(model, [kept[at] for at in batch], config, stopping):
+                found[batch[at]] = _finished(tokenizer, row, ends, stops)
             done += len(batch)
             progress(done)
     return Generation(
@@ -112,24 +106,88 @@ def generate(
     )
 
 
+def _written(
+    model: Any, prompts: Sequence[Tokens], config: GenerationConfig, stopping: "_Stopping"
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield the index of each prompt with the new tokens after it, and whatever fills them up, when it has ended."""
+    encoder = bool(model.config.is_encoder_decoder)
+    ids, mask = padded(prompts, model.device, left=not encoder)
+    given: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+    if encoder:
+        # read once, since it goes on with some of it
+        encoded = model.get_encoder()(**given)
+        given = {"encoder_outputs": encoded, "attention_mask": mask}
+    stopping.start = 1 if encoder else ids.shape[1]
+    members, most = list(range(len(prompts))), config.max_new_tokens
+    config = copy.deepcopy(config)
+    while members:
+        stopping.begin(len(members))
+        made = model.generate(
+            **given,
+            generation_config=config,
+            stopping_criteria=StoppingCriteriaList([stopping]),
+        )
+        new = made.sequences[:, stopping.start :].tolist()
+        config.max_new_tokens = most - len(new[0])
+        left = stopping.going if config.max_new_tokens else []
+        for at in sorted(set(range(len(members))) - set(left)):
+            yield members[at], new[at]
+        members = [members[at] for at in left]
+        if members:
+            given = _going_on(model, given, made, torch.tensor(left, device=model.device))
+
+
+def _going_on(model: Any, given: Mapping[str, Any], made: Any, rows: Tensor) -> dict[str, Any]:
+    """Return what `generate` takes to go on with some rows."""
+    name = cache_name(model)
+    cache = made[name]
+    cache.batch_select_indices(rows)
+    ids, mask = made.sequences[rows], given["attention_mask"][rows]
+    if "encoder_outputs" in given:
+        given["encoder_outputs"]["last_hidden_state"] = given["encoder_outputs"]["last_hidden_state"][rows]
+        # without their mask, all tokens would be read again
+        own = {"decoder_input_ids": ids, "decoder_attention_mask": torch.ones_like(ids)}
+        return {**given, **own, "attention_mask": mask, name: cache}
+    whole = torch.nn.functional.pad(mask, (0, ids.shape[1] - mask.shape[1]), value=1)
+    return {"input_ids": ids, "attention_mask": whole, name: cache}
+
+
 class _Stopping(StoppingCriteria):
-    """Ends the rows whose new text has a stop string. What a prompt ends on is no part of it."""
+    """Ends the rows whose new text has a stop string; what a prompt ends on is no part of it.
+
+    Where rows can leave a batch, it ends all when so many have that the others had better go on without them.
+
+    Attributes:
+        start: where new text starts.
+        going: the rows that have not ended.
+    """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str], start: int, ends: frozenset[int]
+        self, tokenizer: PreTrainedTokenizerBase, stops: Sequence[str], ends: frozenset[int], *, leaves: bool
     ) -> None:
-        self.tokenizer, self.stops, self.start, self.ends = tokenizer, stops, start, ends
+        self.tokenizer, self.stops, self.ends, self.leaves = tokenizer, stops, ends, leaves
         # a token has at least a byte, but for marks that decode to nothing
-        self.reach = max(len(stop.encode()) for stop in stops) + 8
-        self.done: list[bool] = []
+        self.reach = max((len(stop.encode()) for stop in stops), default=0) + 8
+        self.start = 0
+        self.begin(0)
+
+    def begin(self, rows: int) -> None:
+        """Take all of so many rows for going."""
+        self.rows, self.going = rows, list(range(rows))
 
     def __call__(self, input_ids: Any, scores: Any, **options: Any) -> Any:
-        rows = input_ids[:, self.start :].tolist()
-        self.done = self.done or [False] * len(rows)
-        for at, row in enumerate(rows):
-            if not self.done[at]:
-                self.done[at] = row[-1] in self.ends or (self._has_stop(row[-self.reach :]) and self._has_stop(row))
-        return torch.tensor(self.done, device=input_ids.device)
+        new = input_ids[:, self.start :]
+        last = new[:, -1].tolist()
+        self.going = [at for at in self.going if last[at] not in self.ends]
+        if self.stops:
+            rows = new.tolist()
+            self.going = [
+                at for at in self.going if not (self._has_stop(rows[at][-self.reach :]) and self._has_stop(rows[at]))
+            ]
+        done = torch.ones(self.rows, dtype=torch.bool, device=input_ids.device)
+        if not (self.leaves and len(self.going) * 2 <= self.rows):
+            done[self.going] = False
+        return done
 
     def _has_stop(self, tokens: list[int]) -> bool:
         text = _text(self.tokenizer, tokens)
@@ -197,6 +255,7 @@ def _config(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: int
         max_new_tokens=new,
         eos_token_id=list(ends) or None,
         pad_token_id=pads[0],
+        return_dict_in_generate=True,
         **{name: value for name, value in kept.items() if value is not None},
     )
     return config

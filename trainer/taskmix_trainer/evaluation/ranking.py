@@ -194,7 +194,7 @@ def _together(model: PreTrainedModel, batch: list[_Pass]) -> list[Tensor]:
 
 def _with_cache(model: PreTrainedModel, batch: list[_Pass]) -> list[Tensor]:
     """Score with all but the last token of each prefix read once, padded on the left."""
-    name = _cache_name(model)
+    name = cache_name(model)
     cache = _new_cache(model)
     ids, mask = padded([each.prefix[:-1] for each in batch], model.device, left=True)
     options: dict[str, Any] = {name: cache, "use_cache": True, "attention_mask": mask}
@@ -327,7 +327,7 @@ def _new_cache(model: PreTrainedModel) -> Any:
     return DynamicCache(config=model.config)
 
 
-def _cache_name(model: PreTrainedModel) -> str:
+def cache_name(model: PreTrainedModel) -> str:
     """Return how `forward` calls its cache: transformers 5.24 renamed it."""
     return "cache" if "cache" in _parameters(model) else "past_key_values"
 
