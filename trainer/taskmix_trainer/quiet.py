@@ -4,6 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 @contextmanager
@@ -15,14 +16,15 @@ def without_datasets() -> Iterator[None]:
     if "datasets" in sys.modules:
         yield
         return
+    modules: dict[str, Any] = sys.modules
     # what is None in there counts as not installed
-    sys.modules["datasets"] = None  # type: ignore[assignment]
+    modules["datasets"] = None
     try:
         import transformers.trainer  # noqa: F401 - it looks for `datasets` once, when it is imported
 
         yield
     finally:
-        del sys.modules["datasets"]
+        del modules["datasets"]
 
 
 @contextmanager

@@ -39,7 +39,8 @@ class RawReader:
         view = self._task.view
         self.labels: tuple[str, ...] = tuple(view.labels.words) if view.labels and self._has_fixed_labels else ()
         self.multi_label = view.multi_label
-        self.splits = tuple(self._task.splits)
+        self._parts = {str(name): part for name, part in self._task.splits.items()}
+        self.splits = tuple(self._parts)
 
     @property
     def _has_fixed_labels(self) -> bool:
@@ -51,7 +52,7 @@ class RawReader:
         Raises:
             TaskmixError: a row cannot be used; file, task and row are named.
         """
-        part = self._task.splits[split]  # type: ignore[index]
+        part = self._parts[split]
         left = limit
         for frame in self._task.batches(part, COLUMNS[self.kind]):
             for piece in frame.iter_slices(BATCH):
@@ -71,7 +72,7 @@ class RawReader:
         Raises:
             TaskmixError: a row cannot be used; file, task and row are named.
         """
-        part = self._task.splits[split]  # type: ignore[index]
+        part = self._parts[split]
         names = [name for name in ("tests", "program_start") if name in self._task.variables()]
         if "tests" not in names:
             return

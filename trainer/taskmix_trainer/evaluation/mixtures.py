@@ -152,7 +152,6 @@ def _write(
         together.setdefault((most_new_tokens(group, new_tokens), stops_of(group)), []).append(at)
     done = truncated = 0
     for (limit, stops), members in together.items():
-        before = done
         made = generate(
             model,
             tokenizer,
@@ -161,7 +160,7 @@ def _write(
             stops=stops,
             max_length=max_length,
             complete=complete,
-            progress=lambda count, before=before: progress(before + count),  # type: ignore[misc]
+            progress=_counting_on(done, progress),
         )
         rest = iter(made.generated)
         for at in members:
@@ -172,6 +171,11 @@ def _write(
         notes.append(f"{truncated:,} prompts were longer than the model reads, and lost their beginning")
     notes += _endless(groups, found, new_tokens)
     return found
+
+
+def _counting_on(before: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    """Return what tells how many are done where some were before."""
+    return lambda count: progress(before + count)
 
 
 def _endless(groups: Sequence[Group], found: Sequence[Sequence[Generated]], new_tokens: int | None) -> list[str]:

@@ -103,7 +103,9 @@ def linear_loss(hidden: Tensor, layer: nn.Linear, labels: Tensor) -> Tensor:
     if len(targets) * weight.shape[0] < _LEAST_WORTH or not len(targets):
         return functional.cross_entropy(functional.linear(rows, weight, bias).float(), targets, reduction="sum")
     if not hasattr(functional, "linear_cross_entropy"):
-        return _Chunked.apply(rows, weight, bias, targets)  # type: ignore[no-untyped-call, no-any-return]
+        chunked: Any = _Chunked
+        loss: Tensor = chunked.apply(rows, weight, bias, targets)
+        return loss
     options = torch.nn.LinearCrossEntropyOptions()
     return functional.linear_cross_entropy(rows, weight, targets, linear_bias=bias, reduction="sum", options=options)
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -212,7 +213,7 @@ def _cached(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Enco
 def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder) -> str:
     """Return a hash of all that the tokens follow from, the code among it."""
     tokenizer = encoder.tokenizer
-    code = [inspect.getsource(module) for module in (texts, reading, heads.base, inspect.getmodule(head.encode))]  # type: ignore[arg-type]
+    modules = (texts, reading, heads.base, sys.modules[head.encode.__module__])
     parts = [
         target.source_sha256(),
         hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),
@@ -225,7 +226,7 @@ def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder
         encoder.too_long,
         wanted.limit,
         wanted.splits,
-        code,
+        [inspect.getsource(module) for module in modules],
     ]
     return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:32]
 

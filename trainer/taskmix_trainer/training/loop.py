@@ -89,7 +89,8 @@ class MixTrainer(Trainer):
         return loss
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        self._norm = super()._get_grad_norm(model, grad_norm)  # type: ignore[no-untyped-call]
+        trainer: Any = super()
+        self._norm = trainer._get_grad_norm(model, grad_norm)
         return self._norm
 
     def check_finite(self) -> None:
