@@ -23,7 +23,7 @@ from taskmix_trainer.heads import HEAD_OF_KIND, HEADS, Encoder, Head, Tally
 from taskmix_trainer.heads.base import Rows
 from taskmix_trainer.models.opening import ModelName, open_tokenizer, tokens_that_fit
 from taskmix_trainer.targets import Mixture, RawTask
-from taskmix_trainer.tokens import texts
+from taskmix_trainer.tokens import beginnings, texts
 from taskmix_trainer.tokens.folder import MANIFEST, Manifest, SplitTokens, read_manifest, write_manifest, writing
 
 TOKENIZER = "tokenizer"
@@ -213,7 +213,7 @@ def _cached(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Enco
 def _key(target: RawTask | Mixture, wanted: Wanted, head: Head, encoder: Encoder) -> str:
     """Return a hash of all that the tokens follow from, the code among it."""
     tokenizer = encoder.tokenizer
-    modules = (texts, reading, heads.base, sys.modules[head.encode.__module__])
+    modules = (beginnings, texts, reading, heads.base, sys.modules[head.encode.__module__])
     parts = [
         target.source_sha256(),
         hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest(),

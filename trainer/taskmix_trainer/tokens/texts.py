@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from taskmix_trainer.errors import ModelError
+from taskmix_trainer.tokens.beginnings import beginnings, encoded
 
 PLAIN_CHAT = (
     "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}"
@@ -44,8 +45,9 @@ def join(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> 
         ModelError: the tokenizer has no end token.
     """
     end = end_token(tokenizer)
-    heads = _ids(tokenizer, prompts)
-    wholes = _ids(tokenizer, [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)])
+    texts = [prompt + completion for prompt, completion in zip(prompts, completions, strict=True)]
+    begun = [each for (each,) in beginnings(tokenizer, texts, [[len(prompt)] for prompt in prompts])]
+    heads, wholes = [each.ids for each in begun], [each.whole.ids for each in begun]
     apart = [
         at
         for at, (head, whole) in enumerate(zip(heads, wholes, strict=True))
@@ -104,26 +106,20 @@ def _grown(
     The tokens up to a cut are those that the text would have if it ended there, as a model sees it that is asked at
     this place. Where a text tokenised further has others, what comes after the cut is tokenised apart.
     """
-    begun = [text[:cut] for text, cuts in texts for cut in cuts]
-    encoded = _with_offsets(tokenizer, begun)
+    begun = beginnings(tokenizer, [text[: cuts[-1]] for text, cuts in texts], [cuts for _, cuts in texts])
     for text, cuts in texts:
         ids: list[int] = []
         offsets: list[tuple[int, int]] = []
         marks: list[int] = []
         last = 0
-        for cut in cuts:
-            more, places = next(encoded)
+        for cut, beginning in zip(cuts, next(begun), strict=True):
+            more, places = beginning.ids, beginning.offsets
             if more[: len(ids)] != ids:
-                ((apart, within),) = _with_offsets(tokenizer, [text[last:cut]])
-                more, places = ids + apart, offsets + [(last + a, last + b) for a, b in within]
+                (apart,) = encoded(tokenizer, [text[last:cut]])
+                more, places = ids + apart.ids, offsets + [(last + a, last + b) for a, b in apart.offsets]
             ids, offsets, last = more, places, cut
             marks.append(len(ids))
         yield ids, offsets, marks
-
-
-def _with_offsets(tokenizer: Any, texts: Sequence[str]) -> Iterator[tuple[list[int], list[tuple[int, int]]]]:
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True)
-    yield from zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
 
 
 def _trained(offsets: Sequence[tuple[int, int]], marks: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int]:
@@ -181,11 +177,7 @@ def end_token(tokenizer: Any) -> int:
 
 
 def _ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    if not texts:
-        return []
-    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    return [each.ids for each in encoded(tokenizer, texts)]
 
 
 def start_tokens(tokenizer: Any) -> tuple[int, ...]:
