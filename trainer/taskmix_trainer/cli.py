@@ -60,7 +60,11 @@ model_option = click.option(
     help="An id on the hub, a folder, or scratch:tiny, scratch:small or scratch:base for random weights.",
 )
 precision_option = click.option(
-    "--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto", show_default=True
+    "--precision",
+    type=click.Choice(["auto", "bf16", "fp32"]),
+    default="auto",
+    show_default=True,
+    help="What the forward pass computes in; auto is bf16 on GPUs that have it.",
 )
 form_option = click.option(
     "--as", "form", type=click.Choice(["raw", "instruct"]), help="The task with its classic head, or as instructions."
