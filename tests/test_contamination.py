@@ -1,5 +1,6 @@
 """Evaluation rows in training rows: found as a naive implementation of the definition does, and when disguised."""
 
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from taskmix.mixing.contamination import Index, Limits, Origin, index, joined
 from taskmix.mixing.leads import _COMMON, _LEAST, _ONE_IN
-from taskmix.mixing.words import SPACELESS, normalised, words
+from taskmix.mixing.words import _CASED, SPACELESS, normalised, words
 from tests.edited_leaks import EDITS, corpus, edited, overlap
 from tests.planted_leaks import DISGUISES, Row
 
@@ -273,6 +274,11 @@ def test_folding_is_that_of_unicode(character: str) -> None:
     text = f"x{character}y"
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     assert pl.select(normalised(pl.lit(text))).item() == folded
+
+
+def test_no_letter_with_case_is_left_unfolded() -> None:
+    later = map(chr, range(_CASED, sys.maxunicode + 1))
+    assert [each for each in later if not each == each.lower() == each.casefold()] == []
 
 
 def test_scripts_without_spaces_have_a_word_a_character() -> None:

@@ -1,5 +1,6 @@
 """From a catalog file to checked values, each with the line that it came from."""
 
+import functools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def load_catalog(path: Path | None = None) -> Catalog:
     tasks = {name: CatalogTask(name, task, document) for name, task in spec.tasks.items()}
     inherited_pairs: tuple[tuple[str, str], ...] = ()
     if spec.extends == "builtin":
-        base = load_catalog(builtin.catalog_path())
+        base = _builtin()
         inherited, inherited_pairs = base.tasks, base.paired_clusters
         for name in tasks.keys() & inherited.keys():
             raise CatalogError(
@@ -109,6 +110,18 @@ def load_catalog(path: Path | None = None) -> Catalog:
     _check_tasks(catalog, spec)
     _check_pairs(catalog, spec)
     return catalog
+
+
+def _builtin() -> Catalog:
+    path = builtin.catalog_path()
+    stat = path.stat()
+    return _read_builtin(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _read_builtin(path: Path, modified: int, size: int) -> Catalog:
+    """Read the built-in catalog once for each state that it is in: most catalogs of users extend it."""
+    return load_catalog(path)
 
 
 def _validate(document: yamlfile.Document) -> CatalogSpec:

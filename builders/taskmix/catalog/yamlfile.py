@@ -94,24 +94,33 @@ def parse(text: str, path: Path, tags: Collection[str] = ()) -> Document:
     return Document(path, value, builder.lines, builder.texts, builder.tags)
 
 
-_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Gives no value the tag that YAML 1.1 would: `plain` reads scalars."""
+
+    def resolve(self, kind: type[yaml.Node], value: str | None, implicit: object) -> str:
+        return ""
 
 
 def _check_events(text: str, path: Path, tags: Collection[str]) -> None:
     """Refuse other tags and deep nesting before anything is built."""
-    depth = 0
+    allowed, depth = (None, "!", *tags), 0
     for event in yaml.parse(text, Loader=_Loader):
-        assert event.start_mark is not None, event
-        where = f"{path}:{event.start_mark.line + 1}"
         tag = getattr(event, "tag", None)
-        if tag not in (None, "!", *tags):
-            raise CatalogError(f"the tag {quoted(tag)} is not allowed here", where=where, hint="remove it")
+        if tag not in allowed:
+            raise CatalogError(
+                f"the tag {quoted(tag)} is not allowed here", where=_where(path, event), hint="remove it"
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise CatalogError(f"nested deeper than {MAX_DEPTH} levels", where=where)
+                raise CatalogError(f"nested deeper than {MAX_DEPTH} levels", where=_where(path, event))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
+
+
+def _where(path: Path, event: yaml.Event) -> str:
+    assert event.start_mark is not None, event
+    return f"{path}:{event.start_mark.line + 1}"
 
 
 @dataclass

@@ -406,7 +406,9 @@ def _flag_names(flag: Flag) -> set[str]:
 def _nest(items: pl.Series, offsets: np.ndarray) -> pl.Series:
     """Return a list for each row of the scope around, by where its items start."""
     values = items.to_arrow(compat_level=pl.CompatLevel.newest())
-    nested = pa.LargeListArray.from_arrays(pa.array(offsets), values)
+    # not `pa.array`, which imports pandas
+    starts = pa.py_buffer(offsets.astype(np.int64, copy=False))
+    nested = pa.Array.from_buffers(pa.large_list(values.type), len(offsets) - 1, [None, starts], children=[values])
     found = pl.from_arrow(nested)
     assert isinstance(found, pl.Series)
     return found.cast(pl.List(items.dtype))
