@@ -108,7 +108,9 @@ class Forks:
         place.mkdir(parents=True)
         job = {"folder": str(self.root), "place": str(place), "environment": {**self.environment, **environment}}
         assert self.process.stdin is not None
-        print(json.dumps({**job, **what}), file=self.process.stdin, flush=True)
+        # in one piece: several threads may begin runs
+        self.process.stdin.write(json.dumps({**job, **what}) + "\n")
+        self.process.stdin.flush()
         return Run(place)
 
 

@@ -14,21 +14,25 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+
 import taskmix
 from taskmix.output.lock import verify
+from tests.forks import Ended, Forks, forking
 
-MIX = (sys.executable, "-c", "from taskmix.cli import main; main()")
 WRITES = ("write", "writev", "pwrite64", "pwritev", "pwritev2", "copy_file_range", "sendfile", "ftruncate", "fallocate")
 SYNCS = ("fsync", "fdatasync")
 RENAMES = ("rename", "renameat", "renameat2")
@@ -57,6 +61,16 @@ _TEMPLATES = """\
   input: "{{ text }}"
   output: "{{ choices[label] }}"
 """
+# a build that waits for strace: some systems let a process be traced by its parent alone, unless it allows it itself
+_STOPPED = """
+import ctypes, os, signal
+from taskmix.cli import main
+PR_SET_PTRACER, ANY = 0x59616D61, -1
+ctypes.CDLL(None).prctl(PR_SET_PTRACER, ANY)
+os.kill(os.getpid(), signal.SIGSTOP)
+main({arguments}, prog_name="mix")
+"""
+_IMPORTED = "taskmix.cli,taskmix.cli.display,taskmix.cli.progress,taskmix.building,polars,numpy.ma"
 # a line of `strace -f -y`: "THREAD CALL(ARGUMENTS"; a path is quoted or stands behind its descriptor
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _PATH = re.compile(r'(?<!AT_FDCWD)<(/[^<>]*)>|"(/[^"]*)"')
@@ -66,9 +80,10 @@ Digests = dict[str, str]
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where the sweep works: a catalog, and whole mixtures of three seeds to compare with."""
+    """Where the sweep works: a catalog, and whole mixtures of three seeds to compare with; the builds are forks."""
 
     root: Path
+    forks: Forks
 
     @property
     def catalog(self) -> Path:
@@ -134,9 +149,9 @@ SCENARIOS = {
 }
 
 
-def make_workshop(root: Path) -> Workshop:
+def make_workshop(root: Path, forks: Forks) -> Workshop:
     """Write a tiny catalog and build mixtures A, B and C of it."""
-    workshop = Workshop(root)
+    workshop = Workshop(root, forks)
     workshop.catalog.write_text(_CATALOG)
     (root / "templates").mkdir()
     (root / "templates" / "toy.yaml").write_text(_TEMPLATES)
@@ -159,7 +174,7 @@ def calls(workshop: Workshop, scenario: Scenario) -> list[Call]:
     """Build once, whole, and return the calls that can change what lies in the output's parent, in order."""
     with _folder(workshop, scenario) as folder:
         log, build = _strace(workshop, folder, scenario)
-    if build.returncode:
+    if build.code:
         raise RuntimeError(f"the build fails under strace:\n{build.stderr}")
     found, seen = [], list[tuple[str, str, set[str]]]()
     for thread, name, arguments in _LINE.findall(log):
@@ -196,7 +211,7 @@ def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) ->
         before = _beside_out(folder)
         error = ERRORS.get(call.name, "EACCES")
         log, build = _strace(workshop, folder, scenario, call, f"error={error}" if fail else "signal=SIGKILL")
-        reached = _was_broken(log, folder, call) and (fail or build.returncode == -9)
+        reached = _was_broken(log, folder, call) and (fail or build.code == -9)
         whole = {name: digests(workshop.mixture(name)) for name in "AB"}
         found = digests(folder / "out")
         left = next((name for name in whole if whole[name] == found), "nothing" if found is None else "a blend")
@@ -206,7 +221,7 @@ def break_off(workshop: Workshop, scenario: Scenario, call: Call, fail: bool) ->
         if fail:
             faults += _faults_of_failure(call, left, build)
             if remains := sorted(set(_beside_out(folder)) - set(before)):
-                faults += [f"the failed build leaves {remains}"] * build.returncode
+                faults += [f"the failed build leaves {remains}"] * build.code
         try:
             _build(workshop, folder / "out", seed=1)
         except taskmix.TaskmixError as failure:
@@ -233,15 +248,15 @@ def _faults(folder: Path, scenario: Scenario, left: str, a: Digests | None) -> I
             yield f"what is left does not verify: {error}"
 
 
-def _faults_of_failure(call: Call, left: str, build: "subprocess.CompletedProcess[str]") -> Iterator[str]:
+def _faults_of_failure(call: Call, left: str, build: Ended) -> Iterator[str]:
     """Yield what is wrong with how a build failed when the system refused a call."""
-    if build.returncode == 0:
+    if build.code == 0:
         # nothing but the removal of what is no longer needed may fail unseen
         if left != "B":
             yield "exit 0 without B"
         return
-    if build.returncode != 1 or "Traceback" in build.stderr or "error: " not in build.stderr:
-        yield f"exit {build.returncode}: {build.stderr}"
+    if build.code != 1 or "Traceback" in build.stderr or "error: " not in build.stderr:
+        yield f"exit {build.code}: {build.stderr}"
     if "building-" in build.stderr:
         yield f"the message names a folder that is gone: {build.stderr}"
     # the last call of all waits until the exchange is on the disk
@@ -294,27 +309,51 @@ def _was_broken(log: str, folder: Path, call: Call) -> bool:
 
 def _strace(
     workshop: Workshop, folder: Path, scenario: Scenario, call: Call | None = None, what: str = ""
-) -> tuple[str, "subprocess.CompletedProcess[str]"]:
+) -> tuple[str, Ended]:
     """Run the build of B, meddled with at a call, and return strace's log and how it ended."""
-    log = workshop.root / f"{folder.name}.log"
+    log, pid = (workshop.root / f"{folder.name}.{name}" for name in ("log", "pid"))
+    build = ("build", "tiny", "--catalog", str(workshop.catalog), "--out", str(folder / "out"), "--seed", "1")
+    run = workshop.forks.begin_script(_STOPPED.format(arguments=build), TASKMIX_TEST_PID=str(pid))
+    process = _stopped(pid)
     # calls that this machine's architecture lacks are skipped thanks to the question mark
-    options = ["-D", "-f", "-qq", "-y", "-s", "1", "-o", str(log), "-e", "trace=" + ",".join(f"?{c}" for c in CALLS)]
+    options = ["-f", "-qq", "-y", "-s", "1", "-o", str(log), "-e", "trace=" + ",".join(f"?{c}" for c in CALLS)]
     if not scenario.exchange:
         options += ["-e", "inject=renameat2:error=ENOSYS"]
     if call:
         for path in _only(call.name, call.path):
+            path = path.replace("building-PID", f"building-{process}")
             options += ["-P", os.path.normpath(folder / path)]
         options += ["-e", f"inject={call.name}:{what}:when={call.nth}"]
-    build = [*MIX, "build", "tiny", "--catalog", str(workshop.catalog), "--out", str(folder / "out"), "--seed", "1"]
-    # with -D the shell itself becomes the build, so that its process id is known in time
-    script = "exec " + shlex.join(["strace", *options, *build]).replace("building-PID", "building-$$")
-    env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "POLARS_MAX_THREADS": "1"}
     try:
-        # the pipes end when strace does, that is when its log is complete
-        ended = subprocess.run(["sh", "-c", script], env=env, cwd=workshop.root, capture_output=True, text=True)
+        with subprocess.Popen(["strace", *options, "-p", str(process)]) as strace:
+            _wait(
+                lambda: (
+                    f"TracerPid:\t{strace.pid}\n" in Path(f"/proc/{process}/status").read_text()
+                    or strace.poll() is not None
+                )
+            )
+            os.kill(process, signal.SIGCONT)
+            ended = run.end()
+        # strace has ended, so that its log is complete
         return log.read_text(errors="replace"), ended
     finally:
-        log.unlink(missing_ok=True)
+        for file in (log, pid):
+            file.unlink(missing_ok=True)
+
+
+def _stopped(pid: Path) -> int:
+    """Wait until a build has stopped itself, and return its process id."""
+    _wait(lambda: pid.exists() and pid.read_text() != "")
+    process = int(pid.read_text())
+    _wait(lambda: "State:\tT" in Path(f"/proc/{process}/status").read_text())
+    return process
+
+
+def _wait(true: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def sweep(workshop: Workshop, name: str, *, every: int, only: str, fail: bool, jobs: int) -> list[Outcome]:
@@ -342,8 +381,12 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="builds at once")
     options = parser.parse_args()
     faulty = False
-    with tempfile.TemporaryDirectory() as root:
-        workshop = make_workshop(Path(root).resolve())
+    settled = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "POLARS_MAX_THREADS": "1"}
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        forking(root := Path(temporary).resolve(), settled, _IMPORTED) as forks,
+    ):
+        workshop = make_workshop(root, forks)
         for name in options.scenarios or SCENARIOS:
             outcomes = sweep(
                 workshop, name, every=options.every, only=options.only, fail=options.fail, jobs=options.jobs
