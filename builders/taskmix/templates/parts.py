@@ -27,7 +27,8 @@ class Part:
     and any value as plain Jinja prints it.
     `names` are the variables that it reads from outside, `assigned` those that it sets itself; a name that is set
     in one branch alone is in both. `tree` is what is run, setup included. `text` is set where it prints the same text
-    for every row, since nothing in it is Jinja. A part is pickled as its source, and compiled where it arrives.
+    for every row, since nothing in it is Jinja; it is not compiled then. A part is pickled as its source, and compiled
+    where it arrives.
     """
 
     source: str
@@ -41,7 +42,7 @@ class Part:
     tree: jinja2.nodes.Template = field(init=False, repr=False, compare=False)
     text: str | None = field(init=False, repr=False, compare=False)
     _mutates: bool = field(init=False)
-    _template: jinja2.Template = field(init=False)
+    _template: jinja2.Template = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         env = environment(self.strict)
@@ -50,11 +51,13 @@ class Part:
             if self.setup is not None:
                 tree = sandbox.after(self.setup.tree, tree)
             object.__setattr__(self, "tree", tree)
-            object.__setattr__(self, "text", sandbox.plain_text(tree))
-            object.__setattr__(self, "names", sandbox.variables(env, tree))
-            object.__setattr__(self, "assigned", sandbox.assigned(tree))
-            object.__setattr__(self, "_mutates", sandbox.mutates(tree))
-            object.__setattr__(self, "_template", sandbox.compile_template(env, tree, self._name))
+            found, plain = sandbox.every(tree), sandbox.plain_text(tree)
+            object.__setattr__(self, "text", plain)
+            object.__setattr__(self, "names", sandbox.variables(env, tree, found) if plain is None else frozenset())
+            object.__setattr__(self, "assigned", sandbox.assigned(found))
+            object.__setattr__(self, "_mutates", sandbox.mutates(found))
+            if plain is None:
+                object.__setattr__(self, "_template", sandbox.compile_template(env, tree, self._name))
         except jinja2.TemplateSyntaxError as error:
             raise self._refused(error) from None
         except ValueError as error:

@@ -8,8 +8,8 @@ import copy
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Never, TypeVar
 
 import jinja2
 from jinja2 import meta, nodes, pass_context, sandbox
@@ -19,6 +19,8 @@ from jinja2.utils import Namespace
 
 from taskmix import hashing
 from taskmix.templates import filters
+
+_Node = TypeVar("_Node", bound=nodes.Node)
 
 METHODS: Mapping[type, frozenset[str]] = {
     str: frozenset(
@@ -185,43 +187,67 @@ def _check_size(tree: nodes.Template) -> None:
             pending.append((list(node.iter_child_nodes()), depth + 1))
 
 
+def every(tree: nodes.Node) -> list[nodes.Node]:
+    """Return the nodes of a tree in the order of `find_all`, which takes many times as long."""
+    found: list[nodes.Node] = []
+    pending = _children(tree)
+    while pending:
+        node = pending.pop()
+        found.append(node)
+        pending += _children(node)
+    return found
+
+
+def _children(node: nodes.Node) -> list[nodes.Node]:
+    """Return the nodes right below a node, the last one first."""
+    values = [getattr(node, name, None) for name in node.fields]
+    listed = [each for value in values for each in (value if isinstance(value, list) else [value])]
+    return [each for each in reversed(listed) if isinstance(each, nodes.Node)]
+
+
+def _those(found: Iterable[nodes.Node], kind: type[_Node]) -> list[_Node]:
+    return [node for node in found if isinstance(node, kind)]
+
+
 def size(tree: nodes.Template) -> int:
     """Return the number of nodes of a tree, which is what its compilation costs."""
-    return sum(1 for _ in tree.find_all(nodes.Node))
+    return len(every(tree))
 
 
-def _check(tree: nodes.Template) -> None:
+def _check(found: Sequence[nodes.Node]) -> None:
     """Refuse statements that load or define other templates or escape text, and private names."""
-    for node in tree.find_all(tuple(_STATEMENTS)):
-        _refuse(f"`{_STATEMENTS[type(node)]}`", node)
-    for name in tree.find_all(nodes.Name):
+    for node in found:
+        if type(node) in _STATEMENTS:
+            _refuse(f"`{_STATEMENTS[type(node)]}`", node)
+    for name in _those(found, nodes.Name):
         if name.name.startswith("__"):
             _refuse(f"the name `{name.name}`", name, "names do not start with `__`")
-    for attribute in tree.find_all(nodes.Getattr):
+    for attribute in _those(found, nodes.Getattr):
         if attribute.attr.startswith("_"):
             _refuse(f"the attribute `{attribute.attr}`", attribute)
-    for constant in tree.find_all(nodes.Const):
+    for constant in _those(found, nodes.Const):
         if isinstance(constant.value, str) and _SURROGATE.search(constant.value):
             _refuse("half of a surrogate pair (\\ud800 to \\udfff)", constant, "it is no character")
         if isinstance(constant.value, float) and not math.isfinite(constant.value):
             _refuse("a number too large to hold", constant)
 
 
-def _place_choices(tree: nodes.Template, scope: str) -> None:
+def _place_choices(found: Sequence[nodes.Node], scope: str) -> None:
     """Give each `choice` filter its place in the template, from which its draws follow."""
-    for found in tree.find_all(nodes.Filter):
-        if found.name == "map" and found.args and found.args[0] == nodes.Const("choice"):
-            _refuse("`choice` in `map`", found, "loop over the lists")
-    for index, found in enumerate(node for node in tree.find_all(nodes.Filter) if node.name == "choice"):
-        if found.args or found.kwargs:
-            _refuse("an argument of `choice`", found)
-        found.args = [nodes.Const(hashing.key("choice", scope, index), lineno=found.lineno)]
+    filters = _those(found, nodes.Filter)
+    for each in filters:
+        if each.name == "map" and each.args and each.args[0] == nodes.Const("choice"):
+            _refuse("`choice` in `map`", each, "loop over the lists")
+    for index, each in enumerate(each for each in filters if each.name == "choice"):
+        if each.args or each.kwargs:
+            _refuse("an argument of `choice`", each)
+        each.args = [nodes.Const(hashing.key("choice", scope, index), lineno=each.lineno)]
 
 
-def _check_operands(tree: nodes.Template) -> None:
+def _check_operands(found: Sequence[nodes.Node]) -> None:
     """Let `~` join what may become text only: Jinja would take anything there without asking `finalize`."""
-    for found in tree.find_all(nodes.Concat):
-        found.nodes = [nodes.Filter(each, "string", [], [], None, None, lineno=each.lineno) for each in found.nodes]
+    for joined in _those(found, nodes.Concat):
+        joined.nodes = [nodes.Filter(each, "string", [], [], None, None, lineno=each.lineno) for each in joined.nodes]
 
 
 def parse(env: Sandbox, source: str, scope: str) -> nodes.Template:
@@ -229,10 +255,11 @@ def parse(env: Sandbox, source: str, scope: str) -> nodes.Template:
     _check_source(env, source)
     tree = env.parse(source)
     _check_size(tree)
-    _check(tree)
-    _place_choices(tree, scope)
+    found = every(tree)
+    _check(found)
+    _place_choices(found, scope)
     if env.strict:
-        _check_operands(tree)
+        _check_operands(found)
     return tree
 
 
@@ -242,7 +269,7 @@ def after(setup: nodes.Template, tree: nodes.Template) -> nodes.Template:
     The lines of the statements are counted from `SETUP_LINES`.
     """
     statements = copy.deepcopy(setup)
-    for node in statements.find_all(nodes.Node):
+    for node in every(statements):
         node.lineno = (node.lineno or 1) + SETUP_LINES
     whole = nodes.Template([*_without_text(statements.body), *tree.body], lineno=1)
     assert tree.environment is not None
@@ -282,7 +309,7 @@ def compile_expression(env: Sandbox, source: str) -> TemplateExpression:
     output = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(output, nodes.Output) or len(output.nodes) != 1:
         raise jinja2.TemplateSyntaxError("not one expression: write {{ … }} around all of it", 1)
-    for found in tree.find_all(nodes.Filter):
+    for found in _those(every(tree), nodes.Filter):
         if found.name == "choice":
             _refuse("`choice`", found, "it picks by row and template, so its place is in a template's text")
     result = nodes.Assign(nodes.Name("result", "store", lineno=1), output.nodes[0], lineno=1)
@@ -298,29 +325,29 @@ def plain_text(tree: nodes.Template) -> str | None:
     return None if None in texts else "".join(text for text in texts if text is not None)
 
 
-def variables(env: Sandbox, tree: nodes.Template) -> frozenset[str]:
+def variables(env: Sandbox, tree: nodes.Template, found: Sequence[nodes.Node]) -> frozenset[str]:
     """Return the names that a template reads from its row: a name such as `range` too, unless it only calls it."""
-    called = {id(call.node) for call in tree.find_all(nodes.Call)}
-    read = {name.name for name in tree.find_all(nodes.Name) if id(name) not in called}
+    called = {id(call.node) for call in _those(found, nodes.Call)}
+    read = {name.name for name in _those(found, nodes.Name) if id(name) not in called}
     # as `meta.find_undeclared_variables`, which would first run all filters of constants, however heavy
     finder = meta.TrackingCodeGenerator(env)
     finder.optimizer = None
     finder.visit(tree)
     # Jinja itself never counts the names of its functions
-    return frozenset(finder.undeclared_identifiers) | (read & set(env.globals) - assigned(tree))
+    return frozenset(finder.undeclared_identifiers) | (read & set(env.globals) - assigned(found))
 
 
-def mutates(tree: nodes.Template) -> bool:
-    """Whether a template may change the lists and mappings that it is given."""
-    return any(node.attr in MUTATING for node in tree.find_all(nodes.Getattr))
+def mutates(found: Sequence[nodes.Node]) -> bool:
+    """Whether a template of these nodes may change the lists and mappings that it is given."""
+    return any(node.attr in MUTATING for node in _those(found, nodes.Getattr))
 
 
-def assigned(tree: nodes.Template) -> frozenset[str]:
-    """Return the names that a template sets."""
-    return frozenset(name.name for name in tree.find_all(nodes.Name) if name.ctx == "store")
+def assigned(found: Sequence[nodes.Node]) -> frozenset[str]:
+    """Return the names that a template of these nodes sets."""
+    return frozenset(name.name for name in _those(found, nodes.Name) if name.ctx == "store")
 
 
 def first_line(tree: nodes.Template, name: str) -> int:
     """Return the line of a tree where a name is first used."""
-    lines = [found.lineno for found in tree.find_all(nodes.Name) if found.name == name]
+    lines = [found.lineno for found in _those(every(tree), nodes.Name) if found.name == name]
     return min(lines, default=1)
