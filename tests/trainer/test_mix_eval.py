@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from huggingface_hub import constants
 
 from taskmix.cli import main
+from taskmix_trainer import cli
 from tests.trainer.folders import save_model
 
 CATALOG = """\
@@ -227,3 +228,15 @@ def test_a_file_that_cannot_be_written(project: Project, run: Path) -> None:
     (project.root / "in-the-way").write_text("")
     command = ["eval", "run", "review-sentiment", "--limit", "5"]
     fails(project.mix(*command, "--out", "in-the-way/figures.json"), "in-the-way")
+
+
+def test_where_there_is_no_terminal_lines_say_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0, 4, 12, 12, 15])
+    monkeypatch.setattr("taskmix_trainer.cli.time.monotonic", lambda: next(now))
+    with cli.counting("evaluated") as report:
+        report(5)
+        report(1_200)
+        report(1_300)
+    assert capsys.readouterr().err == "1,200 evaluated\n"

@@ -6,6 +6,7 @@ Nothing here imports PyTorch before a command runs, so that `mix --help` stays q
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from taskmix_trainer.tokens.preparing import Wanted
 
 _PACKAGES = ("torch", "transformers", "accelerate", "peft", "sklearn", "sacrebleu", "tensorboard", "tokenizers")
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
@@ -323,13 +325,21 @@ def _export(target: Any, splits: tuple[str, ...], out: Path | None, limit: int |
 
 @contextmanager
 def counting(done: str) -> Iterator[Any]:
-    """Yield what is called with numbers of examples; they are counted on a terminal's stderr."""
+    """Yield what is called with numbers of examples; they are counted on stderr, on a terminal live."""
     from rich.console import Console
     from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda count: None
+        last = time.monotonic()
+
+        def say(count: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > _SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                click.echo(f"{count:,} {done}", err=True)
+
+        yield say
         return
     columns = (TextColumn("{task.completed:,} {task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
@@ -407,6 +417,7 @@ def _compare(
         wanted,
         Options(**asked, seed=options["seed"]),
         say=lambda text: click.echo(text, err=True),
+        counting=lambda: counting("evaluated"),
     )
     comparing.write(made, out)
     click.echo(comparing.as_json(made) if as_json else comparing.as_markdown(made), nl=False)

@@ -8,6 +8,7 @@ fine-tuned model needs its labelled rows and a run, the others a description.
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def compare(
     wanted: Wanted,
     options: Options,
     say: Callable[[str], None] = lambda text: None,
+    counting: Callable[[], AbstractContextManager[Callable[[int], None]]] = lambda: nullcontext(lambda done: None),
 ) -> Comparison:
     """Train what is not trained yet, and measure all three.
 
@@ -81,6 +83,7 @@ def compare(
         wanted: how examples become tokens.
         options: how to evaluate.
         say: called with what begins.
+        counting: called at the beginning of each evaluation; gives what is called with the number of examples so far.
 
     Raises:
         UsageError: the mixture has no evaluation rows of the task, or holds out nothing.
@@ -102,7 +105,8 @@ def compare(
             say(f"{name}: training on {target.name}")
             way = _trained(name, target, replace(settings, model=base), replace(wanted, model=base))
         say(f"{name}: evaluating")
-        found = evaluate(ModelName(way.folder), mixture, options)
+        with counting() as report:
+            found = evaluate(ModelName(way.folder), mixture, options, report)
         ways.append(replace(way, results=found.results))
     return Comparison(settings.model.name, mixture.name, task, tuple(ways))
 
