@@ -23,6 +23,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,9 +150,20 @@ SCENARIOS = {
 }
 
 
-def make_workshop(root: Path, forks: Forks) -> Workshop:
-    """Write a tiny catalog and build mixtures A, B and C of it."""
-    workshop = Workshop(root, forks)
+@contextmanager
+def open_workshop() -> Iterator[Workshop]:
+    """Make a workshop in a folder of its own: a tiny catalog, and mixtures A, B and C of it."""
+    settled = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "POLARS_MAX_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        with forking(root, settled, _IMPORTED) as forks:
+            workshop = Workshop(root, forks)
+            _fill(workshop)
+            yield workshop
+
+
+def _fill(workshop: Workshop) -> None:
+    root = workshop.root
     workshop.catalog.write_text(_CATALOG)
     (root / "templates").mkdir()
     (root / "templates" / "toy.yaml").write_text(_TEMPLATES)
@@ -159,7 +171,6 @@ def make_workshop(root: Path, forks: Forks) -> Workshop:
     (root / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for seed, name in enumerate("ABC"):
         _build(workshop, workshop.mixture(name), seed)
-    return workshop
 
 
 def digests(folder: Path) -> Digests | None:
@@ -356,7 +367,15 @@ def _wait(true: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-def sweep(workshop: Workshop, name: str, *, every: int, only: str, fail: bool, jobs: int) -> list[Outcome]:
+def sweep(
+    workshop: Workshop,
+    name: str,
+    *,
+    every: int = 1,
+    only: str = "",
+    fail: bool = False,
+    jobs: int = os.cpu_count() or 1,
+) -> list[Outcome]:
     """Break builds off at the calls of one scenario and return what they left."""
     scenario = SCENARIOS[name]
     found = calls(workshop, scenario)
@@ -381,12 +400,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="builds at once")
     options = parser.parse_args()
     faulty = False
-    settled = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "POLARS_MAX_THREADS": "1"}
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        forking(root := Path(temporary).resolve(), settled, _IMPORTED) as forks,
-    ):
-        workshop = make_workshop(root, forks)
+    with open_workshop() as workshop:
         for name in options.scenarios or SCENARIOS:
             outcomes = sweep(
                 workshop, name, every=options.every, only=options.only, fail=options.fail, jobs=options.jobs

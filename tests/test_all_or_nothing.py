@@ -21,8 +21,8 @@ from taskmix.building import Reporters
 from taskmix.cli import main
 from taskmix.errors import OutputError
 from taskmix.output.lock import read_lock
+from tests.kill_sweep import Workshop, open_workshop, sweep
 
-SWEEP = Path(__file__).parent / "kill_sweep.py"
 MIX = (sys.executable, "-c", "from taskmix.cli import main; main()")
 LOCK = "mix.lock.json"
 TRAIN = "data/train-00000-of-00001.parquet"
@@ -122,29 +122,38 @@ def assert_understood(failed: "subprocess.CompletedProcess[str]", *words: str) -
 # Broken off at its system calls
 
 
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Workshop]:
+    need("strace")
+    with open_workshop() as found:
+        yield found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    ("scenario", "every", "only"),
     [
-        pytest.param("exchange --every 40", id="replacing"),
-        pytest.param("first --every 120", id="first"),
-        pytest.param("two-renames --every 120", id="replacing-without-exchange"),
-        pytest.param("cut-between-renames --only rename", id="after-a-kill-between-two-renames"),
-        pytest.param("cut-after-renames --only rename", id="after-a-kill-before-the-old-one-is-removed"),
+        pytest.param("exchange", 40, "", id="replacing"),
+        pytest.param("first", 120, "", id="first"),
+        pytest.param("two-renames", 120, "", id="replacing-without-exchange"),
+        pytest.param("cut-between-renames", 1, "rename", id="after-a-kill-between-two-renames"),
+        pytest.param("cut-after-renames", 1, "rename", id="after-a-kill-before-the-old-one-is-removed"),
     ],
 )
-def test_a_build_killed_at_a_system_call_leaves_one_mixture_whole(options: str) -> None:
-    need("strace")
-    swept = run([sys.executable, str(SWEEP), *options.split()])
-    assert swept.returncode == 0, swept.stdout + swept.stderr
+def test_a_build_killed_at_a_system_call_leaves_one_mixture_whole(
+    workshop: Workshop, scenario: str, every: int, only: str
+) -> None:
+    outcomes = sweep(workshop, scenario, every=every, only=only)
+    assert [(outcome.call, fault) for outcome in outcomes for fault in outcome.faults] == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["exchange --every 40", "two-renames --only rename"])
-def test_a_build_whose_system_call_fails_says_so_and_leaves_the_old_mixture(options: str) -> None:
-    need("strace")
-    swept = run([sys.executable, str(SWEEP), "--fail", *options.split()])
-    assert swept.returncode == 0, swept.stdout + swept.stderr
+@pytest.mark.parametrize(("scenario", "every", "only"), [("exchange", 40, ""), ("two-renames", 1, "rename")])
+def test_a_build_whose_system_call_fails_says_so_and_leaves_the_old_mixture(
+    workshop: Workshop, scenario: str, every: int, only: str
+) -> None:
+    outcomes = sweep(workshop, scenario, every=every, only=only, fail=True)
+    assert [(outcome.call, fault) for outcome in outcomes for fault in outcome.faults] == []
 
 
 # A disk that is full, or may not be written
