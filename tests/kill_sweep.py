@@ -31,6 +31,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import taskmix
+from taskmix.caching.fingerprints import SETTLED_NS
 from taskmix.output.lock import verify
 from tests.forks import Ended, Forks, forking
 
@@ -169,6 +170,8 @@ def _fill(workshop: Workshop) -> None:
     (root / "templates" / "toy.yaml").write_text(_TEMPLATES)
     rows = [{"text": f"row {number}", "label": number % 2} for number in range(40)]
     (root / "toy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    # a hash is kept once its file has not changed for so long: by then, lest some build do so, which is a rename more
+    time.sleep(2 * SETTLED_NS / 1e9)
     for seed, name in enumerate("ABC"):
         _build(workshop, workshop.mixture(name), seed)
 
